@@ -1,0 +1,1 @@
+"""Bytes to columns and back, by contracts; the only room that knows fastavro."""

@@ -1,0 +1,232 @@
+"""One settings tree, read once from one TOML file and checked before anything is started.
+
+Unknown keys are refused; client keys pass through, except those that the guarantee owns, which are refused by name.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from streams.errors import ConfigError
+
+Client = dict[str, str | int | float | bool]
+"""A client's own dotted keys and their values."""
+
+OWNED: dict[str, str] = {
+    "acks": "an answer counts only when all in-sync replicas have it",
+    "auto.offset.reset": "a missing offset must stop the worker, never skip or repeat requests",
+    "enable.auto.commit": "offsets are committed inside the transaction",
+    "enable.auto.offset.store": "offsets are committed inside the transaction",
+    "enable.idempotence": "transactions need it",
+    "group.id": "it is `<app.id>.scorer`",
+    "group.instance.id": "it is the slot's name; see --instance",
+    "isolation.level": "aborted requests must not be answered",
+    "partition.assignment.strategy": "partition i of every lane must land on one worker",
+    "session.timeout.ms": "see limits.session_ms",
+    "max.poll.interval.ms": "see limits.max_poll_ms",
+    "transaction.timeout.ms": "see limits.transaction_ms",
+    "transactional.id": "it is the slot's name; see --instance",
+}
+"""Client keys that the guarantee owns, and why."""
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class App(Section):
+    """`[app]`: the application's id, which every topic, group and transactional id starts with, and its state."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    state_dir: Path
+
+
+class Requests(Section):
+    """`[[requests]]`: one input topic (a lane), and the subject its schemas are registered under."""
+
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+    contract: Path
+    """The newest contract of the lane: what `schemas check` and `schemas register` work on."""
+    subject: str = ""
+    """Default: `<topic>-value` (TopicNameStrategy)."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    retention_hours: Annotated[float, Field(gt=0)] = 7 * 24
+
+    @property
+    def lane_subject(self) -> str:
+        """The registry subject of the lane's values."""
+        return self.subject or f"{self.topic}-value"
+
+
+class Model(Section):
+    """`[model]`: the store of packages, and which one answers."""
+
+    store: str
+    name: str
+    version: str
+
+
+class Dedupe(Section):
+    """`[dedupe]`: for how long an identity is remembered, and how large a remembered answer may be."""
+
+    window_hours: Annotated[float, Field(gt=0)] = 7 * 24
+    answer_bytes: Annotated[int, Field(ge=0, le=65_536)] = 1024
+
+    @property
+    def window_ms(self) -> int:
+        """The window in milliseconds of broker append time."""
+        return int(self.window_hours * 3_600_000)
+
+
+class BatchLimits(Section):
+    """`[batch]`: when a batch closes: by count, or by age."""
+
+    records: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    age_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
+
+
+class Limits(Section):
+    """`[limits]`: bounds on time and size."""
+
+    session_ms: Annotated[int, Field(ge=1_000, le=60_000)] = 6_000
+    transaction_ms: Annotated[int, Field(ge=2_000, le=10_000)] = 10_000
+    max_poll_ms: Annotated[int, Field(ge=5_000, le=300_000)] = 30_000
+    turn_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 25_000
+    """The watchdog: a turn of the loop that takes longer ends the process."""
+    slow_commit_ms: Annotated[int, Field(ge=1)] = 500
+    """A commit answered later than this may have been retried by the client: the producer is renewed before the next."""
+    key_bytes: Annotated[int, Field(ge=1, le=4_096)] = 512
+    """The longest record key, request id and tenant."""
+    schema_nodes: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    queue_kbytes: Annotated[int, Field(ge=1_024)] = 32_768
+    """The most the consumer prefetches, in KiB."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Limits":
+        if not self.turn_ms < self.max_poll_ms:
+            raise ValueError(
+                f"turn_ms ({self.turn_ms}) must be below max_poll_ms ({self.max_poll_ms}): "
+                "the watchdog must act before the group evicts the worker"
+            )
+        return self
+
+
+class Settings(Section):
+    """The whole file."""
+
+    app: App
+    kafka: Client
+    schema_registry: Client
+    requests: Annotated[tuple[Requests, ...], Field(min_length=1)]
+    model: Model
+    dedupe: Dedupe = Dedupe()
+    batch: BatchLimits = BatchLimits()
+    limits: Limits = Limits()
+
+    @field_validator("kafka", "schema_registry", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        return _flatten(value) if isinstance(value, dict) else value
+
+    @field_validator("kafka")
+    @classmethod
+    def _not_owned(cls, value: Client) -> Client:
+        for key in value:
+            if key in OWNED:
+                raise ValueError(f"`{key}` is not yours to set: {OWNED[key]}")
+        if "bootstrap.servers" not in value:
+            raise ValueError('`"bootstrap.servers"` is missing')
+        return value
+
+    @field_validator("schema_registry")
+    @classmethod
+    def _has_url(cls, value: Client) -> Client:
+        if "url" not in value:
+            raise ValueError("`url` is missing")
+        return value
+
+    @model_validator(mode="after")
+    def _lanes_agree(self) -> "Settings":
+        topics = [lane.topic for lane in self.requests]
+        if len(set(topics)) != len(topics):
+            raise ValueError("two [[requests]] name the same topic")
+        if len({lane.partitions for lane in self.requests}) != 1:
+            raise ValueError("all [[requests]] need the same number of partitions: partition i of every lane shares one store")
+        for lane in self.requests:
+            if lane.topic in {self.results, self.outcomes, self.changelog}:
+                raise ValueError(f"[[requests]] topic {lane.topic} is one of the application's own topics")
+        return self
+
+    @property
+    def results(self) -> str:
+        """The topic of predictions."""
+        return f"{self.app.id}.results"
+
+    @property
+    def outcomes(self) -> str:
+        """The topic of everything that got no new prediction."""
+        return f"{self.app.id}.outcomes"
+
+    @property
+    def changelog(self) -> str:
+        """The changelog of the dedupe store."""
+        return f"{self.app.id}.dedupe.changelog"
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return f"{self.app.id}.scorer"
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions of every topic that is keyed by request."""
+        return self.requests[0].partitions
+
+    def dlq(self, topic: str) -> str:
+        """Return the dead-letter topic of a lane."""
+        return f"{topic}.dlq"
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted keys: TOML reads an unquoted `a.b = 1` as a table, and both spellings should work."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def load(path: Path) -> Settings:
+    """Return the settings of a TOML file; relative paths in it are taken from the file's folder.
+
+    Raises: ConfigError that names the file, the key, and what is wrong with it; values of secrets are never shown.
+    """
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. `streams demo --keep` writes a working example to start from") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"  [{'.'.join(str(part) for part in e['loc'])}] {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from None
+    return _anchored(settings, path.resolve().parent)
+
+
+def _anchored(settings: Settings, base: Path) -> Settings:
+    app = settings.app.model_copy(update={"state_dir": base / settings.app.state_dir})
+    lanes = tuple(lane.model_copy(update={"contract": base / lane.contract}) for lane in settings.requests)
+    store = settings.model.store
+    if store.startswith("file:") and not store.startswith("file:///"):
+        store = (base / store.removeprefix("file:").removeprefix("//")).resolve().as_uri()
+    return settings.model_copy(
+        update={"app": app, "requests": lanes, "model": settings.model.model_copy(update={"store": store})}
+    )

@@ -1,0 +1,57 @@
+"""Why a command or a worker stops, and with which exit code.
+
+    Stop                     a reason to end this process, with a code and what to do next
+    ├── ConfigError      2   the configuration, a file or an argument is wrong: nothing was started
+    ├── SetupError       4   the world is not ready: broker, registry, topics, disk, Java, Maven
+    ├── OffsetsError     5   committed offsets and the changelog disagree: a person must decide
+    ├── SlotTaken        6   another live process owns this slot
+    └── OutcomeUnknown   7   a transaction may or may not be committed: restart and recover
+
+Refusals of single records are not errors; they are values (`reasons.py`).
+"""
+
+
+class Stop(Exception):
+    """A reason to end this process. `str()` says what, where, what is safe, and what to do next."""
+
+    code = 1
+    restart = True
+    """Whether the supervisor should start the slot again."""
+
+
+class ConfigError(Stop):
+    """The configuration, a file or an argument is wrong; nothing was started."""
+
+    code = 2
+    restart = False
+
+
+class SetupError(Stop):
+    """Something this process needs is missing or contradicts the guarantee; nothing was consumed."""
+
+    code = 4
+    restart = False
+
+
+class OffsetsError(Stop):
+    """Committed offsets and the changelog's frames disagree; going on could lose or double answers."""
+
+    code = 5
+    restart = False
+
+
+class SlotTaken(Stop):
+    """Another live process owns this slot; two that restart each other would never commit."""
+
+    code = 6
+    restart = False
+
+
+class OutcomeUnknown(Stop):
+    """A transaction's outcome is unknown; only a restart, which recovers from the log, can tell."""
+
+    code = 7
+
+
+UNCHECKED = 3
+"""`streams verify`: nothing wrong was found, but a part could not be checked."""

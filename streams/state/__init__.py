@@ -1,0 +1,1 @@
+"""The keyed store of a partition: one contract, a memory twin and a RocksDB twin."""
