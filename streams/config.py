@@ -155,7 +155,9 @@ class Settings(Section):
         if len(set(topics)) != len(topics):
             raise ValueError("two [[requests]] name the same topic")
         if len({lane.partitions for lane in self.requests}) != 1:
-            raise ValueError("all [[requests]] need the same number of partitions: partition i of every lane shares one store")
+            raise ValueError(
+                "all [[requests]] need the same number of partitions: partition i of every lane shares one store"
+            )
         for lane in self.requests:
             if lane.topic in {self.results, self.outcomes, self.changelog}:
                 raise ValueError(f"[[requests]] topic {lane.topic} is one of the application's own topics")
@@ -210,13 +212,17 @@ def load(path: Path) -> Settings:
     try:
         tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file. `streams demo --keep` writes a working example to start from") from None
+        raise ConfigError(
+            f"{path}: no such file. `streams demo --keep` writes a working example to start from"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        lines = [f"  [{'.'.join(str(part) for part in e['loc'])}] {e['msg']}" for e in error.errors(include_input=False)]
+        lines = [
+            f"  [{'.'.join(str(part) for part in e['loc'])}] {e['msg']}" for e in error.errors(include_input=False)
+        ]
         raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from None
     return _anchored(settings, path.resolve().parent)
 

@@ -47,33 +47,50 @@ class About(NamedTuple):
 
 REASONS: dict[Reason, About] = {
     Reason.TOMBSTONE: About("dlq", "The record has no value. A request cannot be withdrawn by a tombstone."),
-    Reason.EMPTY: About("dlq", "The value is empty. Send the Confluent framing: 0x00, 4 bytes of schema id, the Avro datum."),
-    Reason.NOT_FRAMED: About(
-        "dlq", "The value does not begin with the magic byte 0x00. Use a schema registry serializer with the id in the value's prefix."
+    Reason.EMPTY: About(
+        "dlq", "The value is empty. Send the Confluent framing: 0x00, 4 bytes of schema id, the Avro datum."
     ),
-    Reason.GLUE_FRAMED: About("dlq", "The value has AWS Glue framing (0x03), which is not supported. Use Confluent framing."),
-    Reason.UNKNOWN_SCHEMA: About("dlq", "The registry does not know schema id {value}. Register the schema before producing."),
+    Reason.NOT_FRAMED: About(
+        "dlq",
+        "The value does not begin with the magic byte 0x00. Use a schema registry serializer with the id in the value's prefix.",
+    ),
+    Reason.GLUE_FRAMED: About(
+        "dlq", "The value has AWS Glue framing (0x03), which is not supported. Use Confluent framing."
+    ),
+    Reason.UNKNOWN_SCHEMA: About(
+        "dlq", "The registry does not know schema id {value}. Register the schema before producing."
+    ),
     Reason.WRONG_SUBJECT: About("dlq", "Schema id {value} is not registered under this topic's subject {field}."),
-    Reason.SCHEMA_REFUSED: About("dlq", "The writer's schema cannot be read safely: {value}. `streams schemas check` says more."),
+    Reason.SCHEMA_REFUSED: About(
+        "dlq", "The writer's schema cannot be read safely: {value}. `streams schemas check` says more."
+    ),
     Reason.MALFORMED: About("dlq", "The datum is not valid at field {field}, byte {position}: {value}."),
     Reason.NOT_ACCEPTED: About(
-        "either", "The model does not accept this contract ({value}). Send a version that it accepts, or register a model that accepts this one."
+        "either",
+        "The model does not accept this contract ({value}). Send a version that it accepts, or register a model that accepts this one.",
     ),
-    Reason.KEY_MISMATCH: About("either", "The record's key is not the one that the contract makes of the request: {value}."),
+    Reason.KEY_MISMATCH: About(
+        "either", "The record's key is not the one that the contract makes of the request: {value}."
+    ),
     Reason.MISPARTITIONED: About(
         "either",
         "The key belongs to partition {value}. Use the Java client's default partitioner; in librdkafka set partitioner=murmur2_random.",
     ),
     Reason.NO_APPEND_TIME: About(
-        "either", "The record was appended with CreateTime. Set message.timestamp.type=LogAppendTime on the request topic and send it again."
+        "either",
+        "The record was appended with CreateTime. Set message.timestamp.type=LogAppendTime on the request topic and send it again.",
     ),
     Reason.OUT_OF_CONTRACT: About("outcomes", "Field {field} is {value}, which the contract does not allow."),
     Reason.UNSEEN_CATEGORY: About("outcomes", "Field {field} is {value}, a category that the model never saw."),
     Reason.MISSING_VALUE: About("outcomes", "Field {field} is null, and the model does not answer without it."),
     Reason.SCORE_NOT_FINITE: About("outcomes", "The model's answer was {value}, which is not a finite number."),
     Reason.UNPRODUCIBLE: About("outcomes", "The request is too large to be answered or set aside in full: {value}."),
-    Reason.DUPLICATE: About("outcomes", "This request was answered before; the first answer stands and is repeated here."),
-    Reason.CONFLICT: About("outcomes", "Another request with this id and other inputs was answered before. Use a new id for new inputs."),
+    Reason.DUPLICATE: About(
+        "outcomes", "This request was answered before; the first answer stands and is repeated here."
+    ),
+    Reason.CONFLICT: About(
+        "outcomes", "Another request with this id and other inputs was answered before. Use a new id for new inputs."
+    ),
     Reason.GAP: About("outcomes", "Requests were deleted by retention before they were read."),
     Reason.START: About("outcomes", "Nothing is claimed about requests below this offset."),
 }

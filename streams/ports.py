@@ -1,0 +1,136 @@
+"""The protocols that the loop asks for; `kafka/`, `state/`, `avro/` and `models/` fulfil them, and so do test twins."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from streams.contracts import Contract, Decoded, Snapshot
+from streams.reasons import Reason
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Ints, Put, Step
+
+
+class Assignment(NamedTuple):
+    """The partitions that this worker owns, and the epoch in which it was given them."""
+
+    epoch: int
+    tps: frozenset[TP]
+
+
+class Source(Protocol):
+    """Where requests come from. All calls are made by one thread."""
+
+    def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
+        """Return the next records, at most `limit`, waiting at most about `age_ms` after the first.
+
+        Returns an Assignment instead if ownership changed during the call: every record that came with it was
+        dropped, all partitions are paused, and nothing may be committed before `resume`.
+        An empty batch is an answer. Raises: Stop.
+        """
+
+    def committed(self, tps: frozenset[TP]) -> Mapping[TP, int | None]:
+        """Return the group's committed offsets, waiting for pending transactions; None where there is none."""
+
+    def log_starts(self, tps: frozenset[TP]) -> Mapping[TP, int]:
+        """Return the first offset that each partition still holds."""
+
+    def topic_ids(self) -> Mapping[str, bytes]:
+        """Return the 16-byte id of every topic of the application."""
+
+    def resume(self, positions: Mapping[TP, int]) -> None:
+        """Start reading these partitions at these offsets."""
+
+    def seek(self, positions: Mapping[TP, int]) -> None:
+        """Read these partitions again from these offsets; records already prefetched are dropped."""
+
+    def pause(self, tps: frozenset[TP]) -> None:
+        """Stop reading these partitions; the others go on."""
+
+    def keep_alive(self) -> bool:
+        """Poll without taking records (everything is paused); False if ownership changed."""
+
+    def close(self) -> None:
+        """Hand the partitions over and leave the group."""
+
+
+class Sink(Protocol):
+    """Where a step goes, whole or not at all."""
+
+    def transact(self, step: Step) -> Ended:
+        """Do the step in one transaction. Never raises for what the broker answers: the outcome says it."""
+
+    def close(self) -> None:
+        """Let go of the producer; an open transaction is left to the broker."""
+
+
+class Changelog(Protocol):
+    """The log that a partition's state is a fold of."""
+
+    def topic_id(self) -> bytes:
+        """Return the changelog topic's 16-byte id."""
+
+    def bounds(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+        """Return (log start, read_uncommitted end) of each partition."""
+
+    def read(self, partition: int, begin: int, end: int) -> "Changes":
+        """Return committed changes from `begin` until the position reaches `end`, in bulk."""
+
+
+class Changes(Protocol):
+    """Committed changes of one changelog partition, in log order, in chunks."""
+
+    def __iter__(self) -> "Changes": ...
+
+    def __next__(self) -> tuple[Sequence[Put], int]:
+        """Return some changes and the position behind them; an empty chunk means that time has passed."""
+
+
+class Store(Protocol):
+    """The state of each partition that this worker owns."""
+
+    def open(self, partition: int) -> Checkpoint | None:
+        """Open (or create) a partition's state; return how far it reflects the changelog, or None if it is empty."""
+
+    def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return each key's value, or None."""
+
+    def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
+        """Apply changes and the checkpoint in one atomic write; later puts of the same key win."""
+
+    def forget(self, partition: int) -> None:
+        """Delete a partition's state."""
+
+    def close(self, partition: int) -> None:
+        """Let go of a partition, keeping its state for when it returns."""
+
+
+class Contracts(Protocol):
+    """What the registry says of schema ids, remembered; and the models' accepted contracts."""
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that is known now, without asking anybody."""
+
+    def resolve(self, topic: str, schema_id: int) -> bool:
+        """Ask for one schema id, once and briefly; return whether the snapshot now knows it."""
+
+
+class Refusals(NamedTuple):
+    """Rows that a model's features refuse: row index (into the decoded rows asked for) to reason and detail."""
+
+    rows: Mapping[int, tuple[Reason, Detail]]
+
+
+class Model(Protocol):
+    """One loaded model, checked against its golden rows."""
+
+    name: str
+    version: str
+    digest: bytes
+    """SHA-256 of the package, 32 bytes."""
+    accepts: tuple[Contract, ...]
+    drop_extra_fields: bool
+    row_deterministic: bool
+
+    def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
+        """Return the matrix (len(rows), features) of the given rows, and which of them the model refuses."""
+
+    def score(self, matrix: Floats) -> Floats:
+        """Return one score a row, shape (rows,)."""
