@@ -2,7 +2,8 @@
 
     Stop                     a reason to end this process, with a code and what to do next
     ├── ConfigError      2   the configuration, a file or an argument is wrong: nothing was started
-    ├── SetupError       4   the world is not ready: broker, registry, topics, disk, Java, Maven
+    ├── SetupError       4   the world is not ready: topics, permissions, disk, Java, Maven
+    │   └── Unreachable  8   a broker or the registry does not answer (yet)
     ├── OffsetsError     5   committed offsets and the changelog disagree: a person must decide
     ├── SlotTaken        6   another live process owns this slot
     └── OutcomeUnknown   7   a transaction may or may not be committed: restart and recover
@@ -31,6 +32,13 @@ class SetupError(Stop):
 
     code = 4
     restart = False
+
+
+class Unreachable(SetupError):
+    """A broker or the registry does not answer; trying again later may help."""
+
+    code = 8
+    restart = True
 
 
 class OffsetsError(Stop):

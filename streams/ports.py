@@ -1,11 +1,11 @@
 """The protocols that the loop asks for; `kafka/`, `state/`, `avro/` and `models/` fulfil them, and so do test twins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from streams.contracts import Contract, Decoded, Snapshot
 from streams.reasons import Reason
-from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Ints, Put, Step
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Ints, Lease, Put, Step
 
 
 class Assignment(NamedTuple):
@@ -29,8 +29,11 @@ class Source(Protocol):
     def committed(self, tps: frozenset[TP]) -> Mapping[TP, int | None]:
         """Return the group's committed offsets, waiting for pending transactions; None where there is none."""
 
-    def log_starts(self, tps: frozenset[TP]) -> Mapping[TP, int]:
-        """Return the first offset that each partition still holds."""
+    def bounds(self, tps: frozenset[TP]) -> Mapping[TP, tuple[int, int]]:
+        """Return (log start, end) of each partition."""
+
+    def lease(self) -> Lease:
+        """Return a lease for a transaction without records, valid for the assignment last returned."""
 
     def topic_ids(self) -> Mapping[str, bytes]:
         """Return the 16-byte id of every topic of the application."""
@@ -70,17 +73,11 @@ class Changelog(Protocol):
     def bounds(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
         """Return (log start, read_uncommitted end) of each partition."""
 
-    def read(self, partition: int, begin: int, end: int) -> "Changes":
-        """Return committed changes from `begin` until the position reaches `end`, in bulk."""
+    def read(self, partition: int, begin: int, end: int) -> Iterator[tuple[Sequence[Put], int]]:
+        """Yield committed changes, in log order, and the position behind them, until the position reaches `end`.
 
-
-class Changes(Protocol):
-    """Committed changes of one changelog partition, in log order, in chunks."""
-
-    def __iter__(self) -> "Changes": ...
-
-    def __next__(self) -> tuple[Sequence[Put], int]:
-        """Return some changes and the position behind them; an empty chunk means that time has passed."""
+        An empty chunk means that a moment has passed: an open transaction may have to end first.
+        """
 
 
 class Store(Protocol):

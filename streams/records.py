@@ -14,6 +14,7 @@ import numpy.typing as npt
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Bytes8: TypeAlias = npt.NDArray[np.uint8]
 Ints: TypeAlias = npt.NDArray[np.int64]
+Words: TypeAlias = npt.NDArray[np.uint64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Headers: TypeAlias = list[tuple[str, bytes | None]]
 
@@ -75,14 +76,15 @@ class Detail(NamedTuple):
     position: int | None = None
 
 
-class Record(NamedTuple):
-    """One record to be produced, always to an explicit partition."""
+class Block(NamedTuple):
+    """Records to be produced to one topic, in columns; always to explicit partitions."""
 
     topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers | None = None
+    partitions: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers | None] | None = None
+    """None: no record has any."""
 
 
 class Put(NamedTuple):
@@ -110,12 +112,12 @@ class Hold(NamedTuple):
 class Step(NamedTuple):
     """Everything one transaction does, decided before it begins.
 
-    `puts` and the frames are by partition number: partition i of every lane shares one store and one changelog
-    partition. `next` is the next offset to read of each source partition.
+    `puts` are by partition number: partition i of every lane shares one store and one changelog partition. The last
+    puts of each partition are its frames. `next` is the next offset to read of each source partition.
     """
 
     lease: Lease
-    emits: Sequence[Record]
+    emits: Sequence[Block]
     puts: Mapping[int, Sequence[Put]]
     next: Mapping[TP, int]
     counts: Mapping[str, int]

@@ -1,0 +1,153 @@
+"""What a contract says beyond Avro: roles, `meta`, value rules, the key; read, and checked for sense.
+
+Room: avro, pure. Properties are read from writers' schemas too, so a property of ours with a senseless value refuses
+the schema: guessing what `"minimum": "zero"` meant would let values through that somebody wanted stopped.
+"""
+
+from collections.abc import Sequence
+from typing import cast, get_args
+
+from streams.avro.json_values import Json, SchemaRefused
+from streams.contracts import Contract, Field, Kind, Role, Rules
+
+NUMBERS: frozenset[Kind] = frozenset({"int", "long", "float", "double"})
+INSTANTS = (None, "timestamp-millis", "timestamp-micros")
+"""Logical types of a `long` that plays event_time or deadline; a plain long is taken as milliseconds."""
+
+
+def read_properties(
+    raw: dict[str, Json], kind: Kind, logical: str | None, symbols: tuple[str, ...], nullable: bool, where: str
+) -> tuple[Role | None, bool, Rules]:
+    """Return a field's role, whether it is `meta`, and its value rules. Raises SchemaRefused."""
+    meta = raw.get("meta", False)
+    if not isinstance(meta, bool):
+        raise SchemaRefused(f"{where} has meta {meta!r:.40}, which is neither true nor false.")
+    role = _role(raw, kind, logical, nullable, where)
+    rules = Rules(
+        minimum=_bound(raw, "minimum", kind, logical, where),
+        maximum=_bound(raw, "maximum", kind, logical, where),
+        categories=_categories(raw, kind, logical, symbols, where),
+        finite=_finite(raw, kind, where),
+    )
+    if rules.minimum is not None and rules.maximum is not None and rules.minimum > rules.maximum:
+        raise SchemaRefused(f"{where} has a minimum above its maximum.")
+    return role, meta, rules
+
+
+def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
+    """Return the names of the fields that make the record's key; by default the request id's. Raises SchemaRefused."""
+    if raw is None:
+        return tuple(field.name for field in fields if field.role == "request_id")
+    if not isinstance(raw, list) or not raw:
+        raise SchemaRefused("The record's key is not a list of field names.")
+    usable = {field.name: field.kind in ("string", "int", "long") and field.null_branch is None for field in fields}
+    for name in raw:
+        if not isinstance(name, str) or name not in usable:
+            raise SchemaRefused(f"The record's key names {name!r:.80}, which is not a field.")
+        if not usable[name]:
+            raise SchemaRefused(f"The record's key names {name}; a key is made of strings and whole numbers that are never null.")
+    return tuple(cast(list[str], raw))
+
+
+def check_contract(contract: Contract) -> list[str]:
+    """Return what a request contract lacks, one sentence each; an empty list means that it can be served.
+
+    Stricter than `parse`, which also reads what other teams wrote: this is for our own contracts, before they are
+    registered. It does not ask the registry about compatibility.
+    """
+    found = []
+    if contract.role("request_id") is None:
+        found.append("No field has the role request_id; without it no request can be told from its retry.")
+    if not contract.schema.get("doc"):
+        found.append("The record has no doc.")
+    by_name = {field.name: field for field in contract.fields}
+    for raw in contract.schema["fields"]:
+        field = by_name[raw["name"]]
+        if not raw.get("doc"):
+            found.append(f"Field {field.name} has no doc.")
+        if field.meta and field.role in ("request_id", "tenant"):
+            found.append(f"Field {field.name} is meta and the {field.role}; a retry must not change it.")
+        if "default" in raw and not _fits(raw["default"], field):
+            found.append(f"Field {field.name} has a default that its type (of a union: its first branch) cannot hold.")
+    found += [
+        f"The key names {name}, which is not an input; a retry with another key would be answered a second time."
+        for name in contract.key
+        if not by_name[name].is_input
+    ]
+    return found
+
+
+def _role(raw: dict[str, Json], kind: Kind, logical: str | None, nullable: bool, where: str) -> Role | None:
+    role = raw.get("role")
+    if role is None:
+        return None
+    if role not in get_args(Role):
+        raise SchemaRefused(f"{where} has the role {role!r:.40}; roles are {', '.join(get_args(Role))}.")
+    if role in ("request_id", "tenant"):
+        if kind != "string":
+            raise SchemaRefused(f"{where} is the {role}, which is a string.")
+        if role == "request_id" and nullable:
+            raise SchemaRefused(f"{where} is the request_id, which cannot be null.")
+    elif kind != "long" or logical not in INSTANTS:
+        raise SchemaRefused(f"{where} is the {role}, which is a long of timestamp-millis or timestamp-micros.")
+    return cast(Role, role)
+
+
+def _bound(raw: dict[str, Json], name: str, kind: Kind, logical: str | None, where: str) -> float | None:
+    if name not in raw:
+        return None
+    if kind not in NUMBERS and logical != "decimal":
+        raise SchemaRefused(f"{where} has a {name}, but is not a number.")
+    bound = raw[name]
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+        raise SchemaRefused(f"{where} has the {name} {bound!r:.40}, which is not a number.")
+    return bound
+
+
+def _categories(
+    raw: dict[str, Json], kind: Kind, logical: str | None, symbols: tuple[str, ...], where: str
+) -> tuple[str, ...] | None:
+    if "categories" not in raw:
+        return None
+    listed = raw["categories"]
+    if kind not in ("string", "enum") or logical is not None:
+        raise SchemaRefused(f"{where} has categories, but is neither a plain string nor an enum.")
+    if not isinstance(listed, list) or not listed or not all(isinstance(category, str) for category in listed):
+        raise SchemaRefused(f"{where} has categories that are not a list of strings.")
+    categories = tuple(cast(list[str], listed))
+    if len(set(categories)) != len(categories):
+        raise SchemaRefused(f"{where} has a category twice.")
+    if kind == "enum" and not set(categories) <= set(symbols):
+        raise SchemaRefused(f"{where} has a category that is not one of the enum's symbols.")
+    return categories
+
+
+def _finite(raw: dict[str, Json], kind: Kind, where: str) -> bool:
+    finite = raw.get("finite", True)
+    if not isinstance(finite, bool):
+        raise SchemaRefused(f"{where} has finite {finite!r:.40}, which is neither true nor false.")
+    if "finite" in raw and kind not in ("float", "double"):
+        raise SchemaRefused(f"{where} has finite, but is neither a float nor a double.")
+    return finite
+
+
+def _fits(default: Json, field: Field) -> bool:
+    """Whether a default is what Avro allows for the field: a value of its type, of a union's first branch."""
+    if field.null_branch == 0:
+        return default is None
+    match field.kind:
+        case "boolean":
+            return isinstance(default, bool)
+        case "int" | "long":
+            bits = 31 if field.kind == "int" else 63
+            return isinstance(default, int) and not isinstance(default, bool) and -(2**bits) <= default < 2**bits
+        case "float" | "double":
+            return isinstance(default, int | float) and not isinstance(default, bool)
+        case "enum":
+            return default in field.symbols
+        case "fixed":
+            return isinstance(default, str) and len(default) == field.size and max(default) <= "\xff"
+        case "bytes":
+            return isinstance(default, str) and all(letter <= "\xff" for letter in default)
+        case "string":
+            return isinstance(default, str)

@@ -1,0 +1,53 @@
+"""What one changelog record means, as bytes: a frame (how far a source partition was consumed) or a state entry.
+
+Keys begin with a tag, so the two can share a log; values begin with a format byte, and version n reads n-1:
+
+    frame   key = b"f" + topic as UTF-8      value = 1 · topic id (16 bytes) · next offset (int64, big-endian)
+    entry   key = b"d" + …                   value = what `dedupe` says
+
+A frame's partition is the changelog partition that it lies in: partition i of every lane shares one changelog partition.
+"""
+
+import struct
+
+from streams.records import Frame, Put
+
+FRAME = b"f"
+"""First byte of a frame's key."""
+ENTRY = b"d"
+"""First byte of the key of a dedupe entry."""
+FORMAT = 1
+"""The format byte that this version writes into frames."""
+
+_VALUE = struct.Struct(">B16sq")
+
+
+def frame_put(topic: str, frame: Frame) -> Put:
+    """Return the changelog record that says how far a partition of `topic` was consumed.
+
+    Raises: ValueError if the topic id is not 16 bytes long (`struct` would pad or cut it without a word).
+    """
+    if len(frame.topic_id) != 16:
+        raise ValueError(f"the id of topic {topic} has {len(frame.topic_id)} bytes, not 16")
+    return Put(FRAME + topic.encode(), _VALUE.pack(FORMAT, frame.topic_id, frame.next_offset))
+
+
+def is_frame(key: bytes) -> bool:
+    """Return whether a changelog key is a frame's."""
+    return key[:1] == FRAME
+
+
+def parse_frame(put: Put) -> tuple[str, Frame]:
+    """Return the topic and the frame of a changelog record whose key `is_frame`.
+
+    Raises: ValueError if it is not a frame, or one of a format that this version does not read.
+    """
+    if not is_frame(put.key):
+        raise ValueError(f"not a frame: the key begins with {put.key[:1]!r}")
+    if len(put.value) != _VALUE.size or put.value[0] != FORMAT:
+        raise ValueError(
+            f"a frame of {len(put.value)} bytes, format {put.value[:1].hex() or 'none'}: this version reads format {FORMAT} "
+            f"of {_VALUE.size} bytes. Was the changelog written by a newer version?"
+        )
+    _, topic_id, next_offset = _VALUE.unpack(put.value)
+    return put.key[1:].decode(), Frame(topic_id, next_offset)

@@ -1,0 +1,60 @@
+"""The headers of a dead letter: which record it was, and why it was set aside.
+
+The names `__dlq.errors.topic`, `.partition`, `.offset` and `.message` are those of Kafka's own dead-letter queues
+(KIP-1191); `.topic.id` and `.reason` are ours. All values are text: numbers in decimal, the topic id as Kafka's tools
+print it (URL-safe base64 without padding). The dead letter's key and value are the original's, untouched.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+from streams.reasons import Reason
+from streams.records import Headers, Origin
+
+TOPIC = "__dlq.errors.topic"
+TOPIC_ID = "__dlq.errors.topic.id"
+PARTITION = "__dlq.errors.partition"
+OFFSET = "__dlq.errors.offset"
+REASON = "__dlq.errors.reason"
+MESSAGE = "__dlq.errors.message"
+
+
+def topic_id_text(topic_id: bytes) -> str:
+    """Return a topic's 16-byte id as Kafka's tools print it: 22 characters."""
+    return urlsafe_b64encode(topic_id).rstrip(b"=").decode()
+
+
+def topic_id_bytes(text: str) -> bytes:
+    """Return the 16 bytes of a topic id's text. Raises: ValueError."""
+    topic_id = urlsafe_b64decode(text + "==")
+    if len(topic_id) != 16:
+        raise ValueError(f"a topic id has 16 bytes, {text!r} has {len(topic_id)}")
+    return topic_id
+
+
+def dead_letter_headers(origin: Origin, reason: Reason, sentence: str) -> Headers:
+    """Return the headers that name a dead letter's origin and the reason it was set aside for."""
+    return [
+        (TOPIC, origin.topic.encode()),
+        (TOPIC_ID, topic_id_text(origin.topic_id).encode()),
+        (PARTITION, b"%d" % origin.partition),
+        (OFFSET, b"%d" % origin.offset),
+        (REASON, reason.name.encode()),
+        (MESSAGE, sentence.encode()),
+    ]
+
+
+def origin_of(headers: Headers | None) -> Origin | None:
+    """Return the origin that a dead letter's headers name, or None if they do not name one.
+
+    The *last* header of a name counts: a request may bring headers of these names along, and ours are appended.
+    """
+    found = {name: value for name, value in headers or () if value is not None}
+    try:
+        return Origin(
+            found[TOPIC].decode(),
+            topic_id_bytes(found[TOPIC_ID].decode("ascii")),
+            int(found[PARTITION]),
+            int(found[OFFSET]),
+        )
+    except (KeyError, ValueError):
+        return None

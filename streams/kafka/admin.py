@@ -1,0 +1,197 @@
+"""What a cluster has, and changing it: topics, their settings, offsets. Returns values; never decides anything."""
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from streams.config import Client
+from streams.errors import SetupError
+from streams.headers import topic_id_bytes
+from streams.records import TP
+
+QUIET = logging.getLogger("streams.kafka.client")
+"""Where librdkafka's own lines go: silent unless someone listens; what matters is in the errors that we raise."""
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+_VISIBLE_S = 10.0
+
+
+class Found(NamedTuple):
+    """A topic as the cluster has it."""
+
+    topic_id: bytes
+    """16 bytes; they change when the topic is deleted and created again."""
+    partitions: int
+    replication: int
+    """Replicas of its first partition."""
+    configs: Mapping[str, str]
+    """Every setting, including the defaults."""
+
+
+class Admin:
+    """One cluster's administration. Every call waits for its answer.
+
+    Raises (every method): SetupError, which names the call, the broker's words, and what to do.
+    """
+
+    def __init__(self, client: Client, timeout_s: float = 10.0) -> None:
+        self._servers = client["bootstrap.servers"]
+        self._timeout_s = timeout_s
+        self._last_error = ""
+        settings: dict[str, Any] = {**client, "error_cb": self._remember, "logger": QUIET}
+        try:
+            self._admin = AdminClient(settings)
+        except KafkaException as error:
+            raise SetupError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
+
+    def brokers(self) -> int:
+        """Return the number of brokers that are up."""
+        nodes = self._await("describing the cluster", self._admin.describe_cluster(request_timeout=self._timeout_s))
+        return len(nodes.nodes or [])
+
+    def topics(self, names: Iterable[str]) -> dict[str, Found]:
+        """Return those of the named topics that exist."""
+        wanted = sorted(set(names))
+        if not wanted:
+            return {}
+        described = {}
+        for name, future in self._admin.describe_topics(
+            TopicCollection(wanted), request_timeout=self._timeout_s
+        ).items():
+            topic = self._await(f"describing topic {name}", future, {KafkaError.UNKNOWN_TOPIC_OR_PART})
+            if topic is not None:
+                described[name] = topic
+        configs = self._configs(described)
+        return {
+            name: Found(
+                topic_id_bytes(str(topic.topic_id)),
+                len(topic.partitions),
+                len(topic.partitions[0].replicas),
+                configs[name],
+            )
+            for name, topic in described.items()
+        }
+
+    def create(self, name: str, partitions: int, replication: int, configs: Mapping[str, str]) -> None:
+        """Create a topic and wait until it can be described; one that exists already is left alone."""
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=dict(configs))
+        futures = self._admin.create_topics([topic], request_timeout=self._timeout_s)
+        self._await(f"creating topic {name}", futures[name], {KafkaError.TOPIC_ALREADY_EXISTS})
+        deadline = time.monotonic() + _VISIBLE_S
+        while not self.topics([name]):
+            if time.monotonic() > deadline:
+                raise SetupError(f"Topic {name} was created, but no broker shows it after {_VISIBLE_S:.0f} s.")
+            time.sleep(0.05)
+
+    def alter(self, name: str, configs: Mapping[str, str]) -> None:
+        """Set some of a topic's settings and leave the others as they are."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in configs.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        for future in self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s).values():
+            self._await(f"altering topic {name}", future)
+
+    def offsets(self, tps: Sequence[TP], which: Literal["earliest", "latest"]) -> dict[TP, int]:
+        """Return each partition's log start, or its end as a read_uncommitted reader sees it (open transactions count)."""
+        if not tps:
+            return {}
+        spec = getattr(OffsetSpec, which)()
+        asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
+        futures = self._admin.list_offsets(asked, request_timeout=self._timeout_s)
+        return {
+            TP(tp.topic, tp.partition): self._await(f"the {which} offset of {tp.topic}[{tp.partition}]", future).offset
+            for tp, future in futures.items()
+        }
+
+    def committed(self, group: str, tps: Sequence[TP]) -> dict[TP, int | None]:
+        """Return the group's committed offsets, waiting for pending transactions; None where there is none."""
+        if not tps:
+            return {}
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in tps])
+        deadline = time.monotonic() + self._timeout_s + 20.0  # a dead worker's transaction: 10 s, and the broker's scan
+        while True:
+            future = self._admin.list_consumer_group_offsets(
+                [asked], require_stable=True, request_timeout=self._timeout_s
+            )[group]
+            answer = self._await(f"the committed offsets of group {group}", future)
+            pending = [tp for tp in answer.topic_partitions if tp.error is not None]
+            if not pending:
+                return {
+                    TP(tp.topic, tp.partition): tp.offset if tp.offset >= 0 else None for tp in answer.topic_partitions
+                }
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    f"The committed offset of {pending[0].topic}[{pending[0].partition}] in group {group} "
+                    f"is not to be had: {pending[0].error}. Is a transaction hanging?"
+                )
+            time.sleep(0.1)
+
+    def group_is_empty(self, group: str) -> bool:
+        """Return whether the group has no member; a group that never was is empty."""
+        futures = self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)
+        answer = self._await(f"describing group {group}", futures[group], {KafkaError.GROUP_ID_NOT_FOUND})
+        return answer is None or not answer.members
+
+    def delete_records(self, before: Mapping[TP, int]) -> None:
+        """Delete every record below the given offset of each partition."""
+        if not before:
+            return
+        asked = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in before.items()]
+        futures = self._admin.delete_records(asked, request_timeout=self._timeout_s)
+        for tp, future in futures.items():
+            self._await(f"deleting records of {tp.topic}[{tp.partition}]", future)
+
+    def _configs(self, names: Iterable[str]) -> dict[str, Mapping[str, str]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+        found: dict[str, Mapping[str, str]] = {}
+        for resource, future in futures.items():
+            entries = self._await(f"the settings of topic {resource.name}", future)
+            found[resource.name] = {key: entry.value or "" for key, entry in entries.items()}
+        return found
+
+    def _await(self, what: str, future: "Future[Any]", absent: Collection[int] = ()) -> Any:
+        """Return the future's value, or None if the broker answered with one of the codes in `absent`."""
+        try:
+            return future.result(self._timeout_s + 5.0)
+        except (KafkaException, TimeoutError) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() in absent:
+                return None
+            self._admin.poll(0)  # only this serves `error_cb`
+            last = f" The client says: {self._last_error}." if self._last_error else ""
+            raise SetupError(f"Kafka at {self._servers}, {what}: {_words(error)}.{last}{_advice(error)}") from None
+
+    def _remember(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return f"{error.args[0].str()} ({error.args[0].name()})"
+    return str(error) or type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    name = error.args[0].name() if isinstance(error, KafkaException) else ""
+    if "AUTHORIZATION" in name:
+        return " Allow this user to do it, or use another in [kafka]."
+    if not name or name.startswith("_"):
+        return " Is the broker running, and reachable at this address? See [kafka]."
+    return ""

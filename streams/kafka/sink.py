@@ -1,0 +1,220 @@
+"""The transactional sink: a step goes to Kafka whole or not at all.
+
+The order is the design: records, changelog, frames, offsets, commit. Whatever goes wrong is classified by
+`verdicts.py`; the caller gets a value. After a commit that was slow, or beside which a connection was lost, the
+producer is renewed before the next transaction: librdkafka has no KIP-890 epoch bump, so a delayed or repeated
+EndTxn could otherwise end the *next* transaction (Jepsen on Bufstream 0.1.0; librdkafka #5423).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from streams.errors import SlotTaken, Unreachable
+from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
+from streams.records import Ended, Headers, Outcome, Step
+
+log = structlog.get_logger()
+
+Clock = Callable[[], float]
+OnDelivery = Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
+
+
+class KafkaSink:
+    """A transactional producer and what it takes to end each transaction with a known outcome.
+
+    Args:
+        client: the client's own keys.
+        transactional_id: the slot's; a second live producer with it fences this one.
+        changelog: topic of the state changes.
+        transaction_ms: `transaction.timeout.ms`.
+        slow_commit_ms: a commit answered later than this makes the producer renewed before the next transaction.
+        message_bytes: the largest record that any of the topics takes.
+        batch_bytes: what fits into the smallest `max.message.bytes` of the topics.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, str | int | float | bool],
+        *,
+        transactional_id: str,
+        changelog: str,
+        transaction_ms: int,
+        slow_commit_ms: int,
+        message_bytes: int,
+        batch_bytes: int,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._settings = {
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 262_144,
+            **client,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": transaction_ms,
+            "message.max.bytes": message_bytes,
+            "batch.size": batch_bytes,
+            "error_cb": self._on_error,
+        }
+        self._id = transactional_id
+        self._changelog = changelog
+        self._timeout_s = transaction_ms / 1000
+        self._slow_s = slow_commit_ms / 1000
+        self._clock = clock
+        self._disconnected = False
+        self._stale = False
+        self._diagnose = False
+        self._blamed: KafkaError | None = None
+        self._checkpoints: dict[int, int] = {}
+        self._producer: Producer | None = None
+        self.renewals = 0
+
+    def open(self) -> None:
+        """Fence every predecessor and wait until its open transaction has ended.
+
+        Raises: Unreachable if the transaction coordinator does not answer.
+        """
+        producer = Producer(self._settings)
+        try:
+            producer.init_transactions(2 * self._timeout_s)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if verdict(cause) is Verdict.FENCED:
+                raise self._taken(cause) from None
+            raise Unreachable(
+                f"the transaction coordinator did not accept {self._id}: {cause.str()}. Is the broker reachable, and may "
+                "this user Write and Describe the transactional id?"
+            ) from None
+        self._producer, self._stale, self._disconnected = producer, False, False
+
+    def transact(self, step: Step) -> Ended:
+        """Do the step in one transaction.
+
+        Returns: COMMITTED with the changelog offsets of the frames; ABORTED, nothing of it will ever be seen;
+        UNKNOWN, it may or may not be committed, and this sink must not be used again.
+        Raises: SlotTaken if another live producer has taken the transactional id.
+        """
+        if self._stale or self._disconnected:
+            self._renew()
+        assert self._producer is not None, "open() comes first"
+        producer, begun, committing = self._producer, self._clock(), False
+        self._checkpoints, self._blamed = {}, None
+        try:
+            producer.begin_transaction()
+            self._produce(producer, step)
+            offsets = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in step.next.items()]
+            self._until_done(lambda: producer.send_offsets_to_transaction(offsets, step.lease.group))
+            committing, ending = True, self._clock()
+            self._until_done(producer.commit_transaction)
+        except KafkaException as error:
+            return self._failed(producer, error.args[0], self._clock() - begun, committing)
+        producer.poll(0)
+        self._stale = self._stale or self._disconnected or self._clock() - ending > self._slow_s
+        self._diagnose = False
+        return Ended(Outcome.COMMITTED, self._checkpoints)
+
+    def close(self) -> None:
+        """Let go of the producer; an open transaction is left to the broker or to the successor."""
+        self._producer = None
+
+    def _produce(self, producer: Producer, step: Step) -> None:
+        on_delivery = self._on_any if self._diagnose else None
+        for block in step.emits:
+            headers = block.headers or [None] * len(block.keys)
+            for partition, key, value, header in zip(block.partitions, block.keys, block.values, headers, strict=True):
+                self._send(producer, block.topic, value, key, partition, on_delivery, header)
+        for partition, puts in step.puts.items():
+            for put in puts[:-1]:
+                self._send(producer, self._changelog, put.value, put.key, partition, on_delivery, None)
+            # an idempotent producer keeps order: the frame is the last record, its offset is the checkpoint
+            frame = puts[-1]
+            self._send(producer, self._changelog, frame.value, frame.key, partition, self._on_frame, None)
+
+    @staticmethod
+    def _send(
+        producer: Producer,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        on_delivery: OnDelivery | None,
+        headers: Headers | None,
+    ) -> None:
+        while True:
+            try:
+                if headers is None:
+                    producer.produce(topic, value, key, partition, on_delivery)
+                else:
+                    producer.produce(topic, value, key, partition, on_delivery, headers=[*headers])
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                return
+
+    def _until_done(self, call: Callable[[], None]) -> None:
+        """Make the call again while its error says that it resumes; the watchdog bounds the whole."""
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                if verdict(error.args[0]) is not Verdict.AGAIN:
+                    raise
+                self._stale = True
+            else:
+                return
+
+    def _failed(self, producer: Producer, error: KafkaError, took_s: float, committing: bool) -> Ended:
+        """Abort where that ends the transaction for sure; else the outcome is unknown.
+
+        Before the commit was sent any error may be aborted: nothing that this producer sent can be committed.
+        """
+        if error.code() in BLAMES_RECORD:
+            self._blamed = self._blamed or error
+        if verdict(error) is Verdict.FENCED and took_s < self._timeout_s / 2:
+            raise self._taken(error)
+        if committing and verdict(error) is not Verdict.ABORT:
+            return Ended(Outcome.UNKNOWN, {}, error.str())
+        try:
+            self._until_done(producer.abort_transaction)
+        except KafkaException as second:
+            cause: KafkaError = second.args[0]
+            if verdict(cause) is Verdict.FENCED and took_s < self._timeout_s / 2:
+                raise self._taken(cause) from None
+            return Ended(Outcome.UNKNOWN, {}, f"{error.str()}; then the abort failed: {cause.str()}")
+        producer.poll(0)
+        self._stale = True
+        # which record failed is known only if every delivery reports; the next attempt asks for that
+        self._diagnose = True
+        return Ended(Outcome.ABORTED, {}, (self._blamed or error).str(), self._blamed is not None)
+
+    def _renew(self) -> None:
+        """Replace the producer: the epoch bump of `init_transactions` fences every EndTxn that is still on its way."""
+        self._producer = None
+        self.renewals += 1
+        self.open()
+
+    def _taken(self, error: KafkaError) -> SlotTaken:
+        return SlotTaken(
+            f"transactional id {self._id} was taken by another live worker ({error.str()}). Nothing is lost; this worker "
+            "stops so that the two do not fence each other for ever. Give each its own --instance"
+        )
+
+    def _on_frame(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
+        if error is None:
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None, "a delivered record has coordinates"
+            self._checkpoints[partition] = offset
+        else:
+            self._on_any(error, message)
+
+    def _on_any(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
+        if error is not None and error.code() not in PURGED and error.code() in BLAMES_RECORD:
+            self._blamed = error
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._disconnected = True
+        log.warning("kafka", error=error.str(), client=self._id)

@@ -1,0 +1,216 @@
+"""The source: one consumer for all lanes, and the lease that each batch carries.
+
+Rebalance callbacks run inside `consume()`, and one call can revoke, assign *and* return records of the new assignment.
+So the epoch is read before the call; if it changed when the call returns, all its records are dropped and the caller
+gets an Assignment, with everything paused. Group metadata is taken right after the `consume()` that returned the
+batch: metadata taken later could be accepted for a partition that is no longer owned.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import structlog
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.errors import SetupError, SlotTaken, Stop
+from streams.kafka.admin import Admin
+from streams.ports import Assignment
+from streams.records import NO_APPEND_TIME, TP, Batch, Headers, Lease
+
+log = structlog.get_logger()
+
+FENCED_INSTANCE = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL})
+"""A consumer whose instance id was taken reports _FATAL with `fatal()` False: classify by code."""
+GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+LEAVE_S = 5.0
+
+
+class KafkaSource:
+    """All request topics of an application, read by one member of its group. Every call is made by one thread."""
+
+    def __init__(
+        self,
+        client: Mapping[str, str | int | float | bool],
+        *,
+        topics: list[str],
+        group: str,
+        instance: str,
+        session_ms: int,
+        max_poll_ms: int,
+        queue_kbytes: int,
+    ) -> None:
+        self._topics = topics
+        self._group = group
+        self._instance = instance
+        self._admin = Admin(dict(client))
+        self._epoch = 0
+        self._told = 0
+        self._assigned: frozenset[TP] = frozenset()
+        settings: dict[str, Any] = {
+            "fetch.min.bytes": 1,
+            "fetch.wait.max.ms": 50,
+            "queued.min.messages": 100_000,
+            "fetch.queue.backoff.ms": 20,
+            "queued.max.messages.kbytes": queue_kbytes,
+            **client,
+            "group.id": group,
+            "group.instance.id": instance,
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(session_ms // 4, 250),
+            "max.poll.interval.ms": max_poll_ms,
+            "auto.offset.reset": "error",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "error_cb": self._on_error,
+        }
+        self._consumer: Consumer = Consumer(settings)
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
+        """Return the next records, or an Assignment if ownership changed during the call.
+
+        Raises: SlotTaken if another member took the instance id; SetupError if a topic is gone or denied.
+        """
+        epoch = self._epoch
+        messages = self._consume(limit, age_ms / 1000)
+        if self._epoch != epoch or self._told != self._epoch:
+            self._told = self._epoch
+            return Assignment(self._epoch, self._assigned)
+        lease = Lease(epoch, self._consumer.consumer_group_metadata() if messages else None)
+        return _batch(lease, messages)
+
+    def keep_alive(self) -> bool:
+        """Poll while everything is paused; return False if ownership changed."""
+        epoch = self._epoch
+        self._consume(1, 0.0)
+        return epoch == self._epoch
+
+    def lease(self) -> Lease:
+        """Return a lease for a transaction without records, valid for the assignment last returned."""
+        return Lease(self._told, self._consumer.consumer_group_metadata())
+
+    def committed(self, tps: frozenset[TP]) -> Mapping[TP, int | None]:
+        """Return the group's committed offsets, waiting for pending transactions."""
+        return self._admin.committed(self._group, sorted(tps))
+
+    def bounds(self, tps: frozenset[TP]) -> Mapping[TP, tuple[int, int]]:
+        """Return (log start, end) of each partition."""
+        starts, ends = self._admin.offsets(sorted(tps), "earliest"), self._admin.offsets(sorted(tps), "latest")
+        return {tp: (starts[tp], ends[tp]) for tp in tps}
+
+    def topic_ids(self) -> Mapping[str, bytes]:
+        """Return the 16-byte id of every request topic. Raises: SetupError if one does not exist."""
+        found = self._admin.topics(self._topics)
+        for topic in self._topics:
+            if topic not in found:
+                raise SetupError(f"request topic {topic} does not exist. `streams topics apply` creates it")
+        return {topic: found[topic].topic_id for topic in self._topics}
+
+    def resume(self, positions: Mapping[TP, int]) -> None:
+        """Start reading these partitions at these offsets."""
+        # resume, then seek: the other order costs a second (librdkafka restarts the fetcher)
+        self._consumer.resume([TopicPartition(*tp) for tp in positions])
+        self.seek(positions)
+
+    def seek(self, positions: Mapping[TP, int]) -> None:
+        """Read these partitions again from these offsets; one that was revoked meanwhile is left alone."""
+        for tp, offset in positions.items():
+            if tp in self._assigned:
+                self._consumer.seek(TopicPartition(*tp, offset))
+
+    def pause(self, tps: frozenset[TP]) -> None:
+        """Stop reading these partitions; the others go on."""
+        self._consumer.pause([TopicPartition(*tp) for tp in tps & self._assigned])
+
+    def close(self) -> None:
+        """Hand the partitions over and leave.
+
+        A static member does not leave by `close()` (6 s of silence): unsubscribe, poll until unassigned, then close.
+        """
+        try:
+            self._consumer.unsubscribe()
+            self._until(lambda: not self._assigned, LEAVE_S)
+        finally:
+            self._consumer.close()
+
+    def _until(self, done: Callable[[], bool], limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        while not done() and time.monotonic() < deadline:
+            self._consumer.poll(0.1)
+
+    def _consume(self, limit: int, timeout_s: float) -> "list[Message[bytes, bytes]]":
+        try:
+            polled = self._consumer.consume(limit, timeout_s)
+        except KafkaException as failed:
+            raise self._stop(failed.args[0]) from None
+        good = []
+        for message in polled:
+            error = message.error()
+            if error is None:
+                good.append(message)
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                # the position was deleted under us: the same as a new assignment, recovery looks at the log's start
+                self._lose(message)
+            elif error.code() in FENCED_INSTANCE | GONE | DENIED:
+                raise self._stop(error)
+            else:
+                log.warning("kafka", error=error.str(), client=self._instance)
+        return good
+
+    def _lose(self, message: "Message[bytes, bytes]") -> None:
+        log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
+        self._consumer.pause([TopicPartition(*tp) for tp in self._assigned])
+        self._epoch += 1
+
+    def _stop(self, error: KafkaError) -> Stop:
+        if error.code() in FENCED_INSTANCE:
+            return SlotTaken(
+                f"instance id {self._instance} of group {self._group} was taken by another live worker ({error.str()}). "
+                "Nothing is lost; this worker stops. Give each its own --instance"
+            )
+        if error.code() in GONE:
+            return SetupError(f"a request topic is gone: {error.str()}. `streams topics plan` shows what is missing")
+        if error.code() in DENIED:
+            return SetupError(
+                f"the broker denies it: {error.str()}. Grant Read on the topics and the group {self._group}"
+            )
+        return Stop(f"the consumer failed: {error.str()}")
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign(partitions)
+        consumer.pause(partitions)
+        self._assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
+        self._epoch += 1
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.unassign()
+        self._assigned = frozenset()
+        self._epoch += 1
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.warning("kafka", error=error.str(), client=self._instance)
+
+
+def _batch(lease: Lease, messages: "list[Message[bytes, bytes]]") -> Batch:
+    """Turn messages into columns."""
+    numbers: dict[tuple[str | None, int | None], int] = {}
+    number = numbers.setdefault
+    tp = [number((message.topic(), message.partition()), len(numbers)) for message in messages]
+    stamps = [message.timestamp() for message in messages]
+    append_ms = [ms if kind == TIMESTAMP_LOG_APPEND_TIME else NO_APPEND_TIME for kind, ms in stamps]
+    return Batch(
+        lease,
+        tuple(TP(topic or "", partition or 0) for topic, partition in numbers),
+        np.array(tp, dtype=np.int64),
+        np.array([message.offset() for message in messages], dtype=np.int64),
+        np.array(append_ms, dtype=np.int64),
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+        cast(list[Headers | None], [message.headers() for message in messages]),
+    )

@@ -1,0 +1,318 @@
+"""The loop, and `recover`: the only places that repeat, wait, or decide what an outcome means.
+
+A turn polls, decides, commits and applies, one after the other; nobody polls in between, so nothing can change hands
+in between. Whatever ends otherwise than `committed` or `aborted` ends the process: crash-only, so that every kill
+tests the same path.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+
+from streams.errors import OffsetsError, OutcomeUnknown, SetupError
+from streams.frames import FRAME, parse_frame
+from streams.headers import topic_id_text
+from streams.pipeline import App, Rows, gap, not_finite, plan, read, settle
+from streams.ports import Assignment, Changelog, Contracts, Model, Sink, Source, Store
+from streams.reasons import Reason
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Frame, Hold, Outcome, Put, Step
+
+log = structlog.get_logger()
+
+SLOW_SCORE_S = 1.0
+"""The batch shrinks until one score call takes less."""
+HOLD_RETRY_S = 1.0
+HOLD_ALARM_S = 60.0
+BACKOFF_S = (0.05, 5.0)
+"""First and longest wait after an aborted transaction."""
+
+
+class Edges(NamedTuple):
+    """The ports that the loop acts through."""
+
+    source: Source
+    sink: Sink
+    store: Store
+    changelog: Changelog
+    contracts: Contracts
+    model: Model
+
+
+class Held(NamedTuple):
+    """A topic-partition that waits, since when, and when it was last tried."""
+
+    hold: Hold
+    since: float
+
+
+class Loop:
+    """One worker's loop.
+
+    Args:
+        edges: the ports.
+        app: what the pure functions must know.
+        records: the most records of a batch.
+        age_ms: how long a batch waits to fill.
+        watch: called at the start of every turn and every chunk of a restore: re-arms the watchdog.
+        wait: sleeps for some seconds, or less if the worker is asked to stop.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        edges: Edges,
+        app: App,
+        *,
+        records: int,
+        age_ms: int,
+        watch: Callable[[], None],
+        wait: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._edges = edges
+        self._app = app
+        self._records, self._limit = records, records
+        self._age_ms = age_ms
+        self._watch, self._wait, self._clock = watch, wait, clock
+        self._changelog_id = edges.changelog.topic_id()
+        self._owned: frozenset[TP] = frozenset()
+        self._held: dict[TP, Held] = {}
+        self._tried = -HOLD_RETRY_S
+        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
+        self._aborts = 0
+
+    def turn(self) -> None:
+        """Take one batch from request to committed answer. Raises: Stop."""
+        self._watch()
+        self._retry_holds()
+        got = self._edges.source.poll(self._limit, self._age_ms)
+        if isinstance(got, Assignment):
+            self._recover(got)
+        elif len(got):
+            rows = read(got, self._edges.contracts.snapshot(), self._app)
+            self._hold(rows.held)
+            if len(rows.batch):
+                self._finish(rows.batch, self._decide(rows))
+
+    def _decide(self, rows: Rows) -> Step:
+        """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
+        model, seen = self._edges.model, self._seen(rows)
+        while True:
+            planned = plan(rows, seen, model, self._app, self._refused)
+            begun = self._clock()
+            scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
+            self._pace(self._clock() - begun)
+            broken = not_finite(planned, scores)
+            if not broken:
+                return settle(planned, scores, model, self._app)
+            self._refused |= broken
+
+    def _seen(self, rows: Rows) -> list[bytes | None]:
+        """Ask each partition's store once for the identities of its rows."""
+        batch = rows.batch
+        seen: list[bytes | None] = [None] * len(batch)
+        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
+        for partition in np.unique(partitions).tolist():
+            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if rows.identity[row]]
+            values = self._edges.store.get(partition, [rows.identity[row] for row in asked])
+            for row, value in zip(asked, values, strict=True):
+                seen[row] = value
+        return seen
+
+    def _finish(self, batch: Batch, step: Step) -> None:
+        ended = self._edges.sink.transact(step)
+        if ended.outcome is Outcome.COMMITTED:
+            self._apply(step, ended)
+        elif ended.outcome is Outcome.ABORTED:
+            self._rewind(batch, ended)
+        else:
+            raise OutcomeUnknown(
+                f"a transaction's outcome is unknown ({ended.error}); restart and recover from the log"
+            )
+
+    def _apply(self, step: Step, ended: Ended) -> None:
+        """Repeat the committed transaction locally; only a restart can tell how far a failed one came."""
+        for partition, puts in step.puts.items():
+            self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, ended.checkpoints[partition]))
+        self._aborts = 0
+        self._limit = min(self._limit * 2, self._records)
+        if self._refused:
+            self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
+
+    def _rewind(self, batch: Batch, ended: Ended) -> None:
+        """Nothing was written: read the same records again, in smaller batches if the broker blames one of them.
+
+        Only an error that names a record may ever refuse one; an outage is waited out.
+        """
+        if ended.blames_record and len(batch) == 1:
+            size = len(batch.values[0] or b"")
+            at = batch.tps[batch.tp[0]], int(batch.offset[0])
+            self._refused[at] = Reason.UNPRODUCIBLE, Detail(None, f"{size} bytes; the broker said: {ended.error}")
+        elif ended.blames_record:
+            self._limit = max(1, len(batch) // 2)
+        else:
+            log.warning("transaction aborted", error=ended.error, records=len(batch), aborts=self._aborts + 1)
+            self._wait(min(BACKOFF_S[0] * 2**self._aborts, BACKOFF_S[1]))
+            self._aborts += 1
+        first = {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}
+        for tp in first:
+            # its hold began behind this batch; the records between are unanswered now, and it will be found again
+            self._held.pop(tp, None)
+        self._edges.source.resume(first)
+
+    def _pace(self, score_s: float) -> None:
+        if score_s > SLOW_SCORE_S:
+            self._limit = self._records = max(1, self._limit // 2)
+            log.warning("a score call was slow; the batch shrinks", seconds=round(score_s, 2), records=self._limit)
+
+    def _hold(self, held: Mapping[TP, Hold]) -> None:
+        """Pause what waits for a schema; the other topic-partitions go on."""
+        if held:
+            self._edges.source.pause(frozenset(held))
+            self._held |= {tp: Held(hold, self._clock()) for tp, hold in held.items()}
+
+    def _retry_holds(self) -> None:
+        now = self._clock()
+        if not self._held or now - self._tried < HOLD_RETRY_S:
+            return
+        asked = {(tp.topic, held.hold.schema_id) for tp, held in self._held.items()}
+        known = {pair for pair in sorted(asked) if self._edges.contracts.resolve(*pair)}
+        free = {tp: held.hold.offset for tp, held in self._held.items() if (tp.topic, held.hold.schema_id) in known}
+        self._edges.source.resume(free)
+        for tp in free:
+            del self._held[tp]
+        # a hold that was just resolved may uncover the next one: that one is tried at once
+        self._tried = now if self._held else -HOLD_RETRY_S
+        for tp, held in self._held.items():
+            alarm = log.error if now - held.since > HOLD_ALARM_S else log.warning
+            alarm("held", at=f"{tp} {held.hold.offset}", schema_id=held.hold.schema_id, seconds=round(now - held.since))
+
+    def _recover(self, assignment: Assignment) -> None:
+        self._held = {}
+        for partition in {tp.partition for tp in self._owned} - {tp.partition for tp in assignment.tps}:
+            self._edges.store.close(partition)
+        self._owned = assignment.tps
+        if not assignment.tps:
+            return
+        begun = self._clock()
+        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, self._watch)
+        if positions is not None:
+            self._edges.source.resume(positions)
+            partitions = sorted({tp.partition for tp in positions})
+            log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))
+
+
+def recover(
+    tps: frozenset[TP], edges: Edges, app: App, changelog_id: bytes, watch: Callable[[], None]
+) -> dict[TP, int] | None:
+    """Return where to go on in each partition that was just assigned; the only way in.
+
+    Committed offsets are read first, and that waits for pending transactions; then the changelog's end, open
+    transactions included; then the state is restored up to there; then the changelog's frames must agree with the
+    committed offsets. Requests that retention deleted before they were read become one GAP record.
+
+    Returns: None if ownership changed meanwhile.
+    Raises: OffsetsError where a person must decide; SetupError where the group assigns lanes apart.
+    """
+    _together(tps, app)
+    _same_topics(edges.source.topic_ids(), app)
+    committed = edges.source.committed(tps)
+    partitions = sorted({tp.partition for tp in tps})
+    for partition, bounds in edges.changelog.bounds(partitions).items():
+        if not _restore(partition, bounds, edges, changelog_id, watch):
+            return None
+    positions = {tp: _agreed(tp, committed[tp], _frame(edges.store, tp), app) for tp in sorted(tps)}
+    for tp, (start, end) in edges.source.bounds(tps).items():
+        if positions[tp] > end:
+            raise OffsetsError(
+                f"OFFSETS_WENT_FORWARD: {tp} is committed at {positions[tp]}, but the log ends at {end}. Requests were lost "
+                "with the log's tail, or the group's offsets were moved by hand. Nothing was read; decide with `streams verify`"
+            )
+        if positions[tp] < start:
+            if not edges.source.keep_alive():
+                return None
+            step = gap(tp, positions[tp], start, edges.source.lease(), app)
+            ended = edges.sink.transact(step)
+            if ended.outcome is not Outcome.COMMITTED:
+                raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
+            log.error("requests deleted before they were read", at=str(tp), first=positions[tp], until=start)
+            for partition, puts in step.puts.items():
+                edges.store.apply(partition, puts, Checkpoint(changelog_id, ended.checkpoints[partition]))
+            positions[tp] = start
+    return positions
+
+
+def _together(tps: frozenset[TP], app: App) -> None:
+    """Partition i of every lane shares one store, so one worker must own them all."""
+    for partition in {tp.partition for tp in tps}:
+        missing = sorted(set(app.topic_ids) - {tp.topic for tp in tps if tp.partition == partition})
+        if missing:
+            raise SetupError(
+                f"partition {partition} of {', '.join(missing)} was assigned to another worker than the other lanes'. Do all "
+                "workers have the same [[requests]], and all request topics the same number of partitions?"
+            )
+
+
+def _same_topics(found: Mapping[str, bytes], app: App) -> None:
+    for topic, topic_id in app.topic_ids.items():
+        if found[topic] != topic_id:
+            raise _recreated(topic, topic_id, found[topic])
+
+
+def _recreated(topic: str, was: bytes, now: bytes) -> OffsetsError:
+    return OffsetsError(
+        f"TOPIC_RECREATED: {topic} had the id {topic_id_text(was)} and now has {topic_id_text(now)}: it was deleted and created "
+        "again, so the committed offsets mean nothing. Nothing was read. Start over under a new app.id, or restore the topic"
+    )
+
+
+def _restore(
+    partition: int, bounds: tuple[int, int], edges: Edges, changelog_id: bytes, watch: Callable[[], None]
+) -> bool:
+    """Bring the local state up to the changelog's end; False if ownership changed meanwhile."""
+    start, end = bounds
+    checkpoint = edges.store.open(partition)
+    if checkpoint and checkpoint.topic_id == changelog_id and start <= checkpoint.offset + 1 <= end:
+        begin = checkpoint.offset + 1
+    else:
+        if checkpoint:
+            log.warning("local state does not belong to this changelog; restoring in full", partition=partition)
+        edges.store.forget(partition)
+        begin = start
+    for puts, position in edges.changelog.read(partition, begin, end):
+        watch()
+        edges.store.apply(partition, puts, Checkpoint(changelog_id, position - 1))
+        if not edges.source.keep_alive():
+            return False
+    return True
+
+
+def _frame(store: Store, tp: TP) -> Frame | None:
+    key = FRAME + tp.topic.encode()
+    (value,) = store.get(tp.partition, [key])
+    return None if value is None else parse_frame(Put(key, value))[1]
+
+
+def _agreed(tp: TP, committed: int | None, frame: Frame | None, app: App) -> int:
+    """Return the position on which the group's committed offset and the changelog's frame agree."""
+    if committed is None:
+        raise OffsetsError(
+            f"NO_COMMITTED_OFFSET: the group has no offset for {tp}. Run `streams topics apply` once before the first worker; "
+            "if this application has run before, its offsets expired: decide with `streams verify` where to go on"
+        )
+    if frame is None:
+        return committed
+    if frame.topic_id != app.topic_ids[tp.topic]:
+        raise _recreated(tp.topic, frame.topic_id, app.topic_ids[tp.topic])
+    if frame.next_offset != committed:
+        moved = "BACK" if committed < frame.next_offset else "FORWARD"
+        raise OffsetsError(
+            f"OFFSETS_WENT_{moved}: the group committed {committed} for {tp}, but the last transaction ended at "
+            f"{frame.next_offset}. Somebody moved the offsets: going on would {'repeat' if moved == 'BACK' else 'skip'} requests. "
+            f"Nothing was read. Put them back with `kafka-consumer-groups --reset-offsets --topic {tp.topic}:{tp.partition} "
+            f"--to-offset {frame.next_offset}` on the stopped group"
+        )
+    return committed

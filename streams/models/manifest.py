@@ -1,0 +1,194 @@
+"""What a model package says of itself: `manifest.toml`, read strictly.
+
+name = "flights-late"           version = "1"           task = "binary"
+flavor = "lightgbm"             artifact = "model.txt"  extra_fields = "refuse"
+
+[[accepts]]
+contract = "request.v1.avsc"    # a contract that the model accepts, as a file of the package
+
+[[features]]                    # in the order of the artifact's own features
+name = "dest"
+from = "origin_airport"         # the contract's field; default: the name
+kind = "category"               # number | category
+categories = ["ATL", "ORD"]     # the code that the model sees is the position in this list
+missing = "refuse"              # null: refuse (default) | "nan" | a number (for a number)
+unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
+
+[output]
+classes = ["on_time", "late"]   positive = "late"       threshold = 0.5
+
+[label]                         # optional: how the truth arrives
+field = "late"                  horizon_hours = 48      absence_means = "unknown"
+
+[reference]                     # optional: what the training set looked like (see `reference.py`)
+file = "reference.json"
+
+[golden]                        # inputs with their expected scores (see `golden.py`)
+file = "golden.jsonl"           tolerance = 0.0
+"""
+
+import math
+import tomllib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from streams.config import Section
+from streams.errors import ConfigError
+
+FILE = "manifest.toml"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Names and versions are also names of files in a store."""
+NOT_YET = "comes later"
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Accepts(Section):
+    """`[[accepts]]`: one contract that the model answers."""
+
+    contract: Text
+    """A file of the package."""
+
+
+class Feature(Section):
+    """`[[features]]`: one column of the model's matrix, and the contract's field that it is made of."""
+
+    name: Text
+    field: Annotated[str, Field(alias="from", max_length=200)] = ""
+    kind: Literal["number", "category"]
+    categories: tuple[str, ...] = ()
+    missing: Literal["nan", "refuse"] | Number = "refuse"
+    unseen: Literal["refuse", "missing"] = "refuse"
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _nan(cls, value: Any) -> Any:
+        """TOML has a nan of its own; `missing = nan` means what it says."""
+        return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind == "category":
+            if not self.categories:
+                raise ValueError(f"feature `{self.name}` is a category and needs `categories`, in the model's order")
+            twice = sorted({value for value in self.categories if self.categories.count(value) > 1})
+            if twice:
+                raise ValueError(f"feature `{self.name}` lists categories twice: {', '.join(twice)}")
+            if not isinstance(self.missing, str):
+                raise ValueError(f'feature `{self.name}` is a category: `missing` is "nan" or "refuse", not a number')
+        elif self.categories or "unseen" in self.model_fields_set:
+            raise ValueError(f"feature `{self.name}` is a number: `categories` and `unseen` are for categories")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The contract's field that the feature is made of."""
+        return self.field or self.name
+
+
+class Output(Section):
+    """`[output]`: what a score means."""
+
+    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
+    """The two classes; the artifact's label 0 first."""
+    positive: Text
+    """The class whose probability the score is."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The positive class is picked from this score on."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if len(set(self.classes)) != 2:
+            raise ValueError("`classes` names the same class twice")
+        if self.positive != self.classes[1]:
+            raise ValueError(
+                f"`positive` must be the second of `classes` ({self.classes[1]}), whose probability the score is"
+            )
+        return self
+
+    def label(self, score: float) -> str:
+        """Return the class that the threshold picks for a score."""
+        return self.classes[score >= self.threshold]
+
+
+class Label(Section):
+    """`[label]`: which field of a label carries the truth, and until when it may arrive."""
+
+    field: Text
+    horizon_hours: Annotated[float, Field(gt=0)]
+    absence_means: Text = "unknown"
+    """`unknown`, or the class that no label within the horizon stands for."""
+
+
+class Reference(Section):
+    """`[reference]`: histograms of the training set, in blocks of time."""
+
+    file: Text
+
+
+class Golden(Section):
+    """`[golden]`: inputs with their expected scores."""
+
+    file: Text
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """The largest difference of a score that still passes; 0 asks for equal bits."""
+
+
+class Manifest(Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    version: Annotated[str, Field(pattern=NAME)]
+    task: Literal["binary"]
+    flavor: Literal["lightgbm"]
+    artifact: Text
+    extra_fields: Literal["refuse", "drop"] = "refuse"
+    accepts: Annotated[tuple[Accepts, ...], Field(min_length=1)]
+    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    output: Output
+    label: Label | None = None
+    reference: Reference | None = None
+    golden: Golden
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task(cls, value: Any) -> Any:
+        if value in ("multiclass", "regression"):
+            raise ValueError(f'task "{value}" {NOT_YET}: this release answers "binary" only')
+        return value
+
+    @field_validator("flavor", mode="before")
+    @classmethod
+    def _flavor(cls, value: Any) -> Any:
+        if value == "onnx":
+            raise ValueError(f'flavor "{value}" {NOT_YET}: this release loads "lightgbm" text models only')
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        names = [feature.name for feature in self.features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two [[features]] are named {', '.join(twice)}")
+        if self.label and self.label.absence_means not in ("unknown", *self.output.classes):
+            raise ValueError(
+                f'[label] absence_means is "{self.label.absence_means}"; '
+                f'it is "unknown" or one of the classes: {", ".join(self.output.classes)}'
+            )
+        return self
+
+
+def parse(content: bytes, where: str = FILE) -> Manifest:
+    """Return the manifest of a file's content.
+
+    Raises: ConfigError that names the file, the key, and what is wrong with it.
+    """
+    try:
+        return Manifest.model_validate(tomllib.loads(content.decode("utf-8")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except ValidationError as error:
+        lines = [f"  [{'.'.join(map(str, e['loc'])) or where}] {e['msg']}" for e in error.errors(include_url=False)]
+        raise ConfigError(f"{where} is not a valid manifest:\n" + "\n".join(lines)) from None

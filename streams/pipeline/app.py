@@ -1,0 +1,30 @@
+"""What the pure functions must know of the application."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from streams.avro.encode import Encoder
+
+
+class App(NamedTuple):
+    """What the pure functions must know of the application; everything here is fixed while a worker runs."""
+
+    results: str
+    outcomes: str
+    dlq: Mapping[str, str]
+    """Dead-letter topic of each request topic."""
+    dlq_bytes: Mapping[str, int]
+    """The largest record that each dead-letter topic (by name) takes."""
+    topic_ids: Mapping[str, bytes]
+    """16-byte id of each request topic."""
+    partitions: int
+    partition_of: Callable[[bytes, int], int]
+    """(key, partitions) to partition: murmur2, as Java's default partitioner has it."""
+    salt: bytes
+    window_ms: int
+    answer_bytes: int
+    key_bytes: int
+    result: Encoder
+    result_prefix: bytes
+    outcome: Encoder
+    outcome_prefix: bytes

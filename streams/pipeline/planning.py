@@ -1,0 +1,164 @@
+"""`plan`: which rows are repeats, and which must be scored. Room: pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from streams.dedupe import Ask, First, Verdict, fold, recall
+from streams.pipeline.app import App
+from streams.pipeline.reading import MISPLACED, Rows
+from streams.ports import Model
+from streams.reasons import Reason
+from streams.records import TP, Batch, Detail, Floats, Ints
+
+
+class Plan(NamedTuple):
+    """What becomes of each row: a reason, or a place in `to_score`."""
+
+    rows: Rows
+    reason: list[Reason]
+    detail: dict[int, Detail]
+    first: dict[int, First | int]
+    """Of a DUPLICATE or CONFLICT: what the state knew, or the row of this batch that is answered first."""
+    to_score: tuple[Ints, ...]
+    """For each group, the indexes into its decoded rows that must be scored."""
+    matrix: Floats
+    """Features of all rows to be scored, group after group."""
+
+
+def plan(
+    rows: Rows,
+    seen: Sequence[bytes | None],
+    model: Model,
+    app: App,
+    refused: Mapping[tuple[TP, int], tuple[Reason, Detail]],
+) -> Plan:
+    """Decide which rows are repeats and which must be scored.
+
+    Args:
+        rows: what was read.
+        seen: the state value of each row's identity, or None.
+        model: asked for features only.
+        app: the application.
+        refused: requests, by (topic-partition, offset), that an earlier attempt found impossible to answer: a score
+            that is not a number, a record that the broker names as impossible.
+
+    Raises: AssertionError if a row is its own first answer: it was committed before, and offsets have lied.
+    """
+    batch = rows.batch
+    reason, detail = list(rows.reason), dict(rows.detail)
+    for row in _named(batch, refused):
+        tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
+        if reason[row] not in MISPLACED:
+            reason[row], detail[row] = refused[tp, offset]
+    partitions = [tp.partition for tp in batch.tps]
+    known: dict[int, First] = {}
+    for row, value in enumerate(seen):
+        if value is not None:
+            known[row] = _recalled(batch, row, value, partitions[batch.tp[row]], app)
+    append_ms = batch.append_ms.tolist()
+    hit = {row for row, first in known.items() if append_ms[row] - first.append_ms <= app.window_ms}
+    matrices, candidates = _features(rows, reason, detail, hit, model)
+    verdicts = _repeats(rows, reason, known, append_ms, app.window_ms)
+    first: dict[int, First | int] = {}
+    for verdict in verdicts:
+        if verdict.first is not None:
+            reason[verdict.row] = verdict.reason
+            first[verdict.row] = verdict.first
+    to_score, parts = [], []
+    for group, index, matrix in zip(rows.groups, candidates, matrices, strict=True):
+        picked = [i for i, row in enumerate(group.rows[index].tolist()) if reason[row] is Reason.NONE]
+        whole = len(picked) == len(index)
+        to_score.append(index if whole else index[picked])
+        parts.append(matrix if whole else matrix[picked])
+    matrix = np.concatenate(parts) if parts else np.empty((0, 0))
+    return Plan(rows, reason, detail, first, tuple(to_score), matrix)
+
+
+def _named(batch: Batch, refused: Mapping[tuple[TP, int], object]) -> list[int]:
+    if not refused:
+        return []
+    places = zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)
+    return [row for row, (tp, offset) in enumerate(places) if (batch.tps[tp], offset) in refused]
+
+
+def _recalled(batch: Batch, row: int, value: bytes, partition: int, app: App) -> First:
+    first = recall(value, partition)
+    topic = batch.tps[batch.tp[row]].topic
+    if (first.origin.topic_id, first.origin.offset) == (app.topic_ids[topic], int(batch.offset[row])):
+        raise AssertionError(
+            f"{topic}[{partition}] offset {first.origin.offset} was answered and committed before: the group's offsets "
+            "went back without the changelog's frame. Nothing was written; stop and compare them with `streams verify`"
+        )
+    return first
+
+
+def _features(
+    rows: Rows, reason: list[Reason], detail: dict[int, Detail], hit: set[int], model: Model
+) -> tuple[list[Floats], list[Ints]]:
+    """Return, for each group, the features of all rows that are no repeats of the store's, and which rows they are.
+
+    Rows that the model's features refuse get their reason here; they stay in the matrix and are picked out later.
+    """
+    matrices, candidates = [], []
+    for group in rows.groups:
+        members = group.rows.tolist()
+        index = np.array(
+            [i for i, row in enumerate(members) if reason[row] is Reason.NONE and row not in hit], dtype=np.int64
+        )
+        accepted = group.reading.accepted
+        if accepted is None or len(index) == 0:
+            matrices.append(np.empty((0, 0)))
+            candidates.append(index[:0])
+            continue
+        matrix, refusals = model.features(group.decoded, accepted, index)
+        for i, (why, what) in refusals.rows.items():
+            reason[members[index[i]]], detail[members[index[i]]] = why, what
+        matrices.append(matrix)
+        candidates.append(index)
+    width = max((matrix.shape[1] for matrix in matrices), default=0)
+    return [matrix if len(matrix) else np.empty((0, width)) for matrix in matrices], candidates
+
+
+def _repeats(
+    rows: Rows, reason: list[Reason], known: Mapping[int, First], append_ms: list[int], window_ms: int
+) -> list[Verdict]:
+    """Return verdicts for every identity that the store knows or that occurs more than once; the rest is new."""
+    asked: dict[bytes, int] = {}
+    again: dict[bytes, list[int]] = {}
+    for row, identity in enumerate(rows.identity):
+        if not identity:
+            continue
+        before = asked.setdefault(identity, row)
+        if before != row:
+            again.setdefault(identity, [before]).append(row)
+        elif row in known:
+            again[identity] = [row]
+    verdicts = []
+    for members in again.values():
+        asks = [Ask(row, append_ms[row], rows.fingerprint[row], reason[row] is not Reason.NONE) for row in members]
+        verdicts += fold(asks, known.get(members[0]), window_ms)
+    return verdicts
+
+
+def not_finite(plan: Plan, scores: Floats) -> dict[tuple[TP, int], tuple[Reason, Detail]]:
+    """Return the rows whose score is not a finite number, as `plan` takes them to plan again without them."""
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad) == 0:
+        return {}
+    batch = plan.rows.batch
+    scored = _scored_rows(plan)
+    return {
+        (batch.tps[batch.tp[scored[i]]], int(batch.offset[scored[i]])): (
+            Reason.SCORE_NOT_FINITE,
+            Detail(None, str(float(scores[i]))),
+        )
+        for i in bad.tolist()
+    }
+
+
+def _scored_rows(plan: Plan) -> list[int]:
+    """Return the batch row of each row of the matrix."""
+    groups = zip(plan.rows.groups, plan.to_score, strict=True)
+    return [row for group, index in groups for row in group.rows[index].tolist()]

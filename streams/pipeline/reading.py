@@ -1,0 +1,247 @@
+"""`read`: bytes to columns, identities and fingerprints, or to refusals. Room: pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from streams.avro.canonical import canonical
+from streams.avro.decode import WHY, decode, slices
+from streams.avro.rules import check
+from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot, Unreadable
+from streams.dedupe import identities
+from streams.pipeline.app import App
+from streams.reasons import Reason
+from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
+
+MISPLACED = frozenset({Reason.KEY_MISMATCH, Reason.MISPARTITIONED, Reason.NO_APPEND_TIME})
+"""Refusals that come before the question whether the request is a repeat: its state may live elsewhere, or its age
+is not known."""
+
+
+class Group(NamedTuple):
+    """The rows of a batch that share a topic and a schema id, decoded together; only well-formed ones are named."""
+
+    schema_id: int
+    reading: Reading
+    rows: Ints
+    """Row of the batch of each decoded row."""
+    decoded: Decoded
+    request_ids: list[bytes]
+    tenants: list[bytes | None] | None
+
+
+class Rows(NamedTuple):
+    """What was read of a batch. `reason` is NONE where a row may be scored."""
+
+    batch: Batch
+    reason: list[Reason]
+    detail: dict[int, Detail]
+    identity: list[bytes]
+    """Store key of each row; b"" where it could not be read or the row is misplaced, so no store is asked."""
+    fingerprint: list[bytes]
+    groups: tuple[Group, ...]
+    held: Mapping[TP, Hold]
+    """Topic-partitions whose tail waits for a schema; their held rows are not part of `batch`."""
+
+
+def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
+    """Turn bytes into columns, identities and fingerprints, or into refusals.
+
+    A schema id that the snapshot does not know yet holds its topic-partition from that row on: the rows before it are
+    read, the others are left for later.
+    """
+    kinds = _by_head(batch)
+    held = _held(batch, kinds, snapshot)
+    if held:
+        return read(_before(batch, held), snapshot, app)._replace(held=held)
+    n = len(batch)
+    rows = Rows(batch, [Reason.NONE] * n, {}, [b""] * n, [b""] * n, (), {})
+    groups = []
+    for (topic, head), members in kinds.items():
+        reading = _framing(topic, head, snapshot)
+        assert reading is not None, "rows of unknown schemas were held"
+        if isinstance(reading, Unreadable):
+            for row in members:
+                rows.reason[row] = reading.reason
+                rows.detail[row] = Detail(reading.field, reading.value)
+            continue
+        group = _decoded(int.from_bytes((head or b"")[1:5], "big"), reading, members, rows)
+        if group is not None:
+            _identify(group, rows, app)
+            groups.append(group)
+    return rows._replace(groups=tuple(groups))
+
+
+def _by_head(batch: Batch) -> dict[tuple[str, bytes | None], Sequence[int]]:
+    """Return the rows of each (topic, first five bytes); a tombstone has None."""
+    heads = [None if value is None else value[:5] for value in batch.values]
+    if heads and len(batch.tps) == 1 and len(set(heads)) == 1:
+        return {(batch.tps[0].topic, heads[0]): range(len(heads))}
+    topics = [tp.topic for tp in batch.tps]
+    kinds: dict[tuple[str, bytes | None], list[int]] = {}
+    for row, (tp, head) in enumerate(zip(batch.tp.tolist(), heads, strict=True)):
+        kinds.setdefault((topics[tp], head), []).append(row)
+    return dict(kinds)
+
+
+def _framing(topic: str, head: bytes | None, snapshot: Snapshot) -> Reading | Unreadable | None:
+    """Return how to read the values that begin with `head`; None where the snapshot does not know the id yet."""
+    if head is None:
+        return Unreadable(Reason.TOMBSTONE)
+    if head == b"":
+        return Unreadable(Reason.EMPTY)
+    if head[0] == 3:
+        return Unreadable(Reason.GLUE_FRAMED)
+    if head[0] != 0 or len(head) < 5:
+        return Unreadable(Reason.NOT_FRAMED)
+    return snapshot.get((topic, int.from_bytes(head[1:5], "big")))
+
+
+def _held(
+    batch: Batch, kinds: Mapping[tuple[str, bytes | None], Sequence[int]], snapshot: Snapshot
+) -> dict[TP, Hold]:
+    held: dict[TP, Hold] = {}
+    for (topic, head), members in kinds.items():
+        if head is not None and _framing(topic, head, snapshot) is None:
+            schema_id = int.from_bytes(head[1:5], "big")
+            for row in members:
+                tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
+                if tp not in held or offset < held[tp].offset:
+                    held[tp] = Hold(offset, "schema id not known yet", schema_id)
+    return held
+
+
+def _before(batch: Batch, held: Mapping[TP, Hold]) -> Batch:
+    """Return the batch without the held tails."""
+    end = np.array([held[tp].offset if tp in held else np.iinfo(np.int64).max for tp in batch.tps])
+    return select(batch, np.flatnonzero(batch.offset < end[batch.tp]))
+
+
+def select(batch: Batch, rows: Ints) -> Batch:
+    """Return the named rows of a batch, in their order."""
+    picked = rows.tolist()
+    return batch._replace(
+        tp=batch.tp[rows],
+        offset=batch.offset[rows],
+        append_ms=batch.append_ms[rows],
+        keys=[batch.keys[row] for row in picked],
+        values=[batch.values[row] for row in picked],
+        headers=[batch.headers[row] for row in picked],
+    )
+
+
+def _decoded(schema_id: int, reading: Reading, members: Sequence[int], rows: Rows) -> Group | None:
+    """Decode the members; refuse the malformed ones, and keep the others if their identity can be read."""
+    values = [rows.batch.values[row] or b"" for row in members]
+    decoded = decode(reading.writer, values)
+    for bad in np.flatnonzero(decoded.bad).tolist():
+        field = int(decoded.bad_field[bad])
+        name = reading.writer.fields[field].name if field < len(reading.writer.fields) else "(after the last)"
+        rows.reason[members[bad]] = Reason.MALFORMED
+        rows.detail[members[bad]] = Detail(name, WHY[decoded.bad_why[bad]], int(decoded.bad_at[bad]))
+    role = reading.writer.role("request_id")
+    if role is None:
+        why = "it does not say which field is the request id"
+        for row, bad in zip(members, decoded.bad.tolist(), strict=True):
+            if not bad:
+                rows.reason[row], rows.detail[row] = Reason.NOT_ACCEPTED, Detail(None, why)
+        return None
+    tenant = reading.writer.role("tenant")
+    return Group(
+        schema_id,
+        reading,
+        np.asarray(members, dtype=np.int64),
+        decoded,
+        [value or b"" for value in slices(decoded, role.name)],
+        slices(decoded, tenant.name) if tenant else None,
+    )
+
+
+def _identify(group: Group, rows: Rows, app: App) -> None:
+    """Fill in identity and fingerprint of the group's good rows, or the reason why they are refused."""
+    good = _placed(group, rows, app)
+    if len(good) == 0:
+        return
+    index, members = good.tolist(), group.rows[good].tolist()
+    writer, accepted = group.reading.writer, group.reading.accepted
+    tenants = None if group.tenants is None else [group.tenants[i] for i in index]
+    keys = identities(app.salt, tenants, [group.request_ids[i] for i in index])
+    judged = accepted or writer
+    inputs = [i for i, field in enumerate(writer.fields) if field.is_input and judged.field(field.name) is not None]
+    seed = int.from_bytes(judged.fingerprint[:8], "big")
+    chunks = canonical(group.decoded, inputs)
+    for i, row, key in zip(index, members, keys, strict=True):
+        rows.identity[row] = key
+        rows.fingerprint[row] = xxh3_128_digest(chunks[i], seed)
+    _judge(group, accepted, members, rows)
+
+
+def _placed(group: Group, rows: Rows, app: App) -> Ints:
+    """Return the good rows whose key, partition and timestamp are right; refuse the others as MISPLACED."""
+    batch, members = rows.batch, group.rows.tolist()
+    good = ~group.decoded.bad
+    expected, keys = _keys(group), [batch.keys[row] for row in members]
+    longest = max(max(map(len, group.request_ids)), max((len(t or b"") for t in group.tenants or ()), default=0))
+    wrong = np.zeros(len(members), dtype=bool)
+    if keys != expected or b"" in expected or longest > app.key_bytes or max(map(len, expected)) > app.key_bytes:
+        for i in np.flatnonzero(good).tolist():
+            why = _wrong_key(group, i, expected[i], keys[i], app.key_bytes)
+            if why:
+                wrong[i] = True
+                rows.reason[members[i]], rows.detail[members[i]] = Reason.KEY_MISMATCH, Detail(None, why)
+    partition = np.array([tp.partition for tp in batch.tps])[batch.tp[group.rows]]
+    owner = np.fromiter((app.partition_of(key or b"", app.partitions) for key in keys), np.int64, len(keys))
+    elsewhere = good & ~wrong & (owner != partition)
+    for i in np.flatnonzero(elsewhere).tolist():
+        rows.reason[members[i]], rows.detail[members[i]] = Reason.MISPARTITIONED, Detail(None, str(owner[i]))
+    ageless = good & ~wrong & ~elsewhere & (batch.append_ms[group.rows] == NO_APPEND_TIME)
+    for i in np.flatnonzero(ageless).tolist():
+        rows.reason[members[i]] = Reason.NO_APPEND_TIME
+    return np.flatnonzero(good & ~wrong & ~elsewhere & ~ageless)
+
+
+def _judge(group: Group, accepted: Contract | None, members: list[int], rows: Rows) -> None:
+    """Refuse the placed rows that the model does not accept or whose values break the contract's rules."""
+    if accepted is None:
+        for row in members:
+            rows.reason[row] = Reason.NOT_ACCEPTED
+            rows.detail[row] = Detail(None, f"{group.reading.writer.name}, schema id {group.schema_id}")
+        return
+    for i, detail in check(accepted, group.decoded).items():
+        row = int(group.rows[i])
+        if rows.identity[row]:
+            rows.reason[row], rows.detail[row] = Reason.OUT_OF_CONTRACT, detail
+
+
+def _keys(group: Group) -> list[bytes]:
+    """Return the record key that the writer's contract makes of each decoded row."""
+    writer = group.reading.writer
+    role = writer.role("request_id")
+    if role is not None and writer.key in ((), (role.name,)):
+        return group.request_ids
+    parts = [_texts(group.decoded, name) for name in writer.key]
+    return [b":".join(values) for values in zip(*parts, strict=True)]
+
+
+def _texts(decoded: Decoded, name: str) -> list[bytes]:
+    column = decoded.columns[name]
+    if isinstance(column, Numbers):
+        return [b"%d" % value for value in column.values.tolist()]
+    return [value or b"" for value in slices(decoded, name)]
+
+
+def _wrong_key(group: Group, i: int, expected: bytes, key: bytes | None, limit: int) -> str:
+    """Return what is wrong with a row's key, or nothing."""
+    if not key:
+        return "it is missing"
+    tenant = (group.tenants[i] if group.tenants is not None else None) or b""
+    if max(len(key), len(group.request_ids[i]), len(tenant)) > limit:
+        return f"key, request id and tenant may have {limit} bytes each"
+    return "" if key == expected else f"expected {_short(expected)}, found {_short(key)}"
+
+
+def _short(value: bytes, limit: int = 60) -> str:
+    text = value.decode("utf-8", "backslashreplace")
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -1,0 +1,73 @@
+"""A slot is the right to be one worker: a name, a directory, and a lock on it for the process's life.
+
+The name is the group instance id and the end of the transactional id, so two live processes with one name would fence
+each other for ever. It is `<instance>-<nn>`; the instance comes from the flag, else from the pod's name, else from an
+id kept in the state directory, so that two hosts with the same config never share a slot.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+from streams.errors import SlotTaken
+
+PROGRESS_BYTES = 512
+
+
+def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> str:
+    """Return this host's name in slots: the flag, POD_NAME, or an id that is made once in the state directory."""
+    if flag or environment.get("POD_NAME"):
+        return flag or environment["POD_NAME"]
+    state_dir.mkdir(parents=True, exist_ok=True)
+    path = state_dir / "instance"
+    with contextlib.suppress(FileExistsError):
+        draft = state_dir / f"instance.{os.getpid()}"
+        draft.write_text(secrets.token_hex(4))
+        try:
+            os.link(draft, path)  # fails if somebody was first; never replaces
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+class Slot:
+    """A slot held by this process. Raises: SlotTaken if another process holds it."""
+
+    def __init__(self, state_dir: Path, name: str) -> None:
+        self.name = name
+        self.directory = state_dir / name
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock: IO[str] = (self.directory / "lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            raise SlotTaken(
+                f"slot {name} in {state_dir} is held by the live process {owner}. Is another supervisor running with this "
+                "config? Stop it, or give this one its own --instance"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
+
+    def note(self, coordinates: str) -> None:
+        """Leave a trace of what is being worked on: the supervisor reads it if this process dies."""
+        os.pwrite(self._progress, coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES), 0)
+
+
+def progress_path(state_dir: Path, name: str) -> Path:
+    """Return the file that says what a slot is working on."""
+    return state_dir / name / "progress"
+
+
+def last_progress(state_dir: Path, name: str) -> str:
+    """Return what a slot was working on when its process ended; empty if nothing."""
+    try:
+        return progress_path(state_dir, name).read_bytes().rstrip(b"\0 ").decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

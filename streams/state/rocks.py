@@ -1,0 +1,129 @@
+"""The state of partitions in RocksDB: one directory a partition, one cache and one write budget for all.
+
+A directory a partition means that forgetting is deleting a directory, that corruption stays in one partition, and that
+a partition that returns is still warm. State and checkpoint change in one atomic write, after the Kafka transaction
+that they repeat was committed; so the local state is never ahead of the log, and a crash never needs a wipe. The
+write-ahead log is on but not synced: a killed process loses nothing, a power cut loses what the changelog repeats.
+"""
+
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import structlog
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+)
+
+from streams.records import Checkpoint, Put
+
+log = structlog.get_logger()
+
+CHECKPOINT = b"c"
+"""Key of the checkpoint; it is never in the changelog."""
+_CHECKPOINT = struct.Struct(">B16sq")
+FORMAT = 1
+
+
+class RocksStore:
+    """A `Store` in `directory`, one sub-directory for each partition.
+
+    Entries are dropped by compaction once they are `ttl_s` old by this machine's clock, counted from when they were
+    written *here*: never earlier than the changelog forgets them, if `ttl_s` is at least its retention.
+    """
+
+    def __init__(self, directory: Path, *, ttl_s: int, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20) -> None:
+        self._directory = directory
+        self._ttl_s = ttl_s
+        self._cache = Cache(cache_bytes)
+        self._budget = WriteBufferManager(write_bytes, False)
+        self._open: dict[int, Rdict] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def open(self, partition: int) -> Checkpoint | None:
+        """Open (or create) a partition's state; return how far it reflects the changelog.
+
+        A directory that RocksDB cannot open is set aside, and the partition begins empty: the changelog has it all.
+        """
+        if partition not in self._open:
+            try:
+                self._open[partition] = self._new(partition)
+            except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for corruption
+                aside = self._path(partition).with_suffix(".broken")
+                shutil.rmtree(aside, ignore_errors=True)
+                self._path(partition).rename(aside)
+                log.warning("state set aside", partition=partition, kept=str(aside), error=str(error))
+                self._open[partition] = self._new(partition)
+        raw = self._open[partition].get(CHECKPOINT)
+        if raw is None or len(raw) != _CHECKPOINT.size or raw[0] != FORMAT:
+            return None
+        _, topic_id, offset = _CHECKPOINT.unpack(raw)
+        return Checkpoint(topic_id, offset)
+
+    def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return each key's value, or None."""
+        return cast(list[bytes | None], self._open[partition].get(list(keys)))
+
+    def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
+        """Apply changes and the checkpoint in one atomic write."""
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in puts:
+            put(key, value)
+        put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, checkpoint.offset))
+        self._open[partition].write(batch)
+
+    def forget(self, partition: int) -> None:
+        """Delete a partition's state; it stays open, and empty, if it was open."""
+        was_open = partition in self._open
+        self.close(partition)
+        shutil.rmtree(self._path(partition), ignore_errors=True)
+        if was_open:
+            self._open[partition] = self._new(partition)
+
+    def close(self, partition: int) -> None:
+        """Let go of a partition, keeping its state for when it returns."""
+        database = self._open.pop(partition, None)
+        if database is not None:
+            database.close()
+
+    def items(self, partition: int) -> dict[bytes, bytes]:
+        """Return everything that a partition's state holds, but the checkpoint; for tests and inspection."""
+        pairs = cast(Iterator[tuple[bytes, bytes]], self._open[partition].items())
+        return {key: value for key, value in pairs if key != CHECKPOINT}
+
+    def _path(self, partition: int) -> Path:
+        return self._directory / f"p{partition:05d}"
+
+    def _new(self, partition: int) -> Rdict:
+        return Rdict(str(self._path(partition)), self._options(), access_type=AccessType.with_ttl(self._ttl_s))
+
+    def _options(self) -> Options:
+        """Return options for a store of mostly absent 17-byte keys, asked for in lists."""
+        table = BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_bloom_filter(10, False)
+        table.set_cache_index_and_filter_blocks(True)
+        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(table)
+        options.set_write_buffer_manager(self._budget)
+        options.set_write_buffer_size(32 << 20)
+        # without a filter on the memtable a miss searches it: 2.6 µs instead of 0.7
+        options.set_memtable_prefix_bloom_ratio(0.1)
+        options.set_memtable_whole_key_filtering(True)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_max_background_jobs(2)
+        options.set_max_open_files(256)
+        options.set_keep_log_file_num(2)
+        return options

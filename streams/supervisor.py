@@ -1,0 +1,154 @@
+"""The supervisor: one process a slot, started again when it dies, ended with its supervisor.
+
+A worker's first restart is immediate (static membership gives its partitions back in about a second); further ones
+back off. A worker that stops for a reason that a restart cannot cure stays down; so does one that dies again and
+again over the same batch, and the message names it. The other slots go on.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from streams.errors import ConfigError, OffsetsError, SetupError, SlotTaken
+from streams.slots import last_progress
+
+log = structlog.get_logger()
+
+FINAL = frozenset(stop.code for stop in (ConfigError, SetupError, OffsetsError, SlotTaken) if not stop.restart)
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+HEALTHY_S = 60.0
+"""A worker that lived this long starts over with an immediate restart."""
+DEATHS_MAX = 5
+"""So many deaths in a row over the same batch stop the slot."""
+GRACE_S = 30.0
+TICK_S = 0.05
+
+
+class _Child:
+    """One slot's process, and how often it died."""
+
+    def __init__(self, command: Sequence[str], name: str) -> None:
+        self.command = list(command)
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
+        self.started = 0.0
+        self.due = 0.0
+        self.code: int | None = None
+        """Final exit code, once the slot stays down."""
+        self.last_batch = ""
+        self.deaths = 0
+
+    def start(self) -> None:
+        # its standard input is a pipe from us: when we die it ends, and the worker follows
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True)
+        self.started = time.monotonic()
+
+
+class Supervisor:
+    """Keeps one process for each slot alive until it is told to stop.
+
+    Args:
+        commands: slot name to the command that runs its worker.
+        state_dir: where the slots leave traces of what they work on.
+        on_event: told of (slot, event, pid): "started", "died", "stopped".
+    """
+
+    def __init__(
+        self,
+        commands: dict[str, Sequence[str]],
+        state_dir: Path,
+        on_event: Callable[[str, str, int], None] = lambda *_: None,
+    ) -> None:
+        self._children = [_Child(command, name) for name, command in commands.items()]
+        self._state_dir = state_dir
+        self._on_event = on_event
+        self._stops = 0
+
+    def run(self) -> int:
+        """Run until all slots stay down; return the first exit code that is not 0."""
+        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for child in self._children:
+                self._start(child)
+            while any(child.code is None for child in self._children):
+                for child in self._children:
+                    self._look_after(child)
+                time.sleep(TICK_S)
+        finally:
+            self._kill()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return next((child.code for child in self._children if child.code), 0)
+
+    def _start(self, child: _Child) -> None:
+        child.start()
+        assert child.process is not None, "just started"
+        self._on_event(child.name, "started", child.process.pid)
+        log.info("worker started", slot=child.name, pid=child.process.pid, restarts=child.restarts)
+
+    def _look_after(self, child: _Child) -> None:
+        if child.code is not None:
+            return
+        if child.process is None:
+            if self._stops:
+                child.code = 0
+            elif time.monotonic() >= child.due:
+                self._start(child)
+            return
+        code = child.process.poll()
+        if code is None:
+            return
+        pid, child.process = child.process.pid, None
+        if self._stops or code == 0 or code in FINAL or self._hopeless(child):
+            # while stopping, a worker that was killed by the second signal ended as it was told
+            child.code = 0 if self._stops and code < 0 else abs(code)
+            self._on_event(child.name, "stopped", pid)
+            log.info("worker stopped", slot=child.name, code=code)
+            return
+        if time.monotonic() - child.started > HEALTHY_S:
+            child.restarts = 0
+        wait = BACKOFF_S[min(child.restarts, len(BACKOFF_S) - 1)]
+        child.restarts += 1
+        child.due = time.monotonic() + wait
+        self._on_event(child.name, "died", pid)
+        log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)
+
+    def _hopeless(self, child: _Child) -> bool:
+        """Return whether the worker died again and again over the same batch."""
+        batch = last_progress(self._state_dir, child.name)
+        child.deaths = child.deaths + 1 if batch and batch == child.last_batch else 1
+        child.last_batch = batch
+        if not batch or child.deaths < DEATHS_MAX:
+            return False
+        log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
+        return True
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """First signal: let every worker finish and hand over. Second: end them now."""
+        self._stops += 1
+        for child in self._children:
+            if child.process is not None:
+                os.kill(child.process.pid, signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+
+    def _kill(self) -> None:
+        for child in self._children:
+            if child.process is not None and child.process.poll() is None:
+                child.process.terminate()
+                try:
+                    child.process.wait(GRACE_S)
+                except subprocess.TimeoutExpired:
+                    child.process.kill()
+                    child.process.wait()
+
+
+def worker_command(config: Path, slot: str) -> list[str]:
+    """Return the command that runs one slot's worker."""
+    return [sys.executable, "-m", "streams.worker", str(config), slot]

@@ -1,0 +1,82 @@
+"""One slot's worker process: wires the real edges to the loop, arms the watchdog, and ends with the right code.
+
+Run by the supervisor as `python -m streams.worker CONFIG SLOT`. Imports are made here, late, because a restart after
+a crash waits for them.
+"""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from streams.config import Settings, load
+from streams.errors import Stop
+from streams.slots import Slot
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
+    """Work until asked to stop, then hand the partitions over. Raises: Stop."""
+    from streams.assembly import assemble
+
+    parts = assemble(settings, slot)
+    turn_s = settings.limits.turn_ms / 1000
+
+    def watch() -> None:
+        # a Python thread would wait for the GIL, which C code may hold for ever; this one is C itself
+        faulthandler.dump_traceback_later(turn_s, exit=True)
+
+    watch()
+    loop = parts.loop(watch, stopping.wait)
+    try:
+        while not stopping.is_set():
+            loop.turn()
+        log.info("stopping", slot=slot.name)
+        parts.edges.source.close()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def main(config: Path, name: str) -> int:
+    """Run one slot's worker; return its exit code."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
+    structlog.contextvars.bind_contextvars(slot=name)
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)  # asked twice: now; the log has everything
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    threading.Thread(target=_follow_supervisor, daemon=True).start()
+    try:
+        settings = load(config)
+        run(settings, Slot(settings.app.state_dir, name), stopping)
+    except Stop as reason:
+        log.error("worker stops", code=reason.code, reason=str(reason))
+        return reason.code
+    return 0
+
+
+def _follow_supervisor() -> None:
+    """End with the supervisor: our standard input is its pipe, and it ends when the supervisor does."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os._exit(9)
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]), sys.argv[2])
+    sys.stderr.flush()
+    # not sys.exit: client threads may still wait for a broker that is gone
+    os._exit(code)

@@ -1,0 +1,70 @@
+"""What the whole suite shares: one real stack, started when the first test asks for it, and names that do not collide.
+
+A test that asks for `stack`, `bootstrap` or `registry_url` is marked `kafka` by that alone: `-m 'not kafka'` leaves
+out all that need Java.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from hypothesis import settings
+
+from streams.dev import Stack, artifacts
+from streams.dev.java import find_java
+from streams.errors import SetupError
+
+# No deadline: a shared machine stalls, and a stall is not a finding. A failure prints how to reproduce it.
+settings.register_profile("answeronce", deadline=None, print_blob=True)
+settings.load_profile("answeronce")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that needs the stack, directly or through another fixture, before `-m` selects."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "stack" in item.fixturenames:
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the stack needs before the first test's time limit runs; the first fetch may take minutes."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("kafka") for item in session.items):
+        return
+    with contextlib.suppress(SetupError):  # the fixture meets the same error, and reports it
+        java = find_java()
+        for artifact in (artifacts.BROKER, artifacts.REGISTRY):
+            artifacts.provide(artifact, java.program, print)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """One broker and one registry for the whole session, on free ports; ended even if the session is killed."""
+    began = time.monotonic()
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            print(f"\n[the stack started in {time.monotonic() - began:.1f} s: {stack.bootstrap}]")
+        yield stack
+
+
+@pytest.fixture
+def bootstrap(stack: Stack) -> str:
+    """What `bootstrap.servers` is set to."""
+    return stack.bootstrap
+
+
+@pytest.fixture
+def registry_url(stack: Stack) -> str:
+    """What `schema.registry.url` is set to."""
+    return stack.registry_url
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """Return a name that no other test has, for topics, groups, subjects and application ids: lower case, at most 48."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_")).strip("-")
+    return f"{words[:39].rstrip('-')}-{uuid4().hex[:8]}"
