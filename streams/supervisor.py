@@ -131,7 +131,7 @@ class Supervisor:
         log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
         return True
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """First signal: let every worker finish and hand over. Second: end them now."""
         self._stops += 1
         for child in self._children:

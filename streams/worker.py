@@ -50,7 +50,7 @@ def main(config: Path, name: str) -> int:
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
             os._exit(128 + number)  # asked twice: now; the log has everything
         stopping.set()

@@ -50,7 +50,8 @@ def head(word: Words, length: Ints) -> Words:
 
 def ascii_only(word: Words) -> Bools:
     """Return whether all eight bytes of each word are below 0x80."""
-    return (word & _STOPS) == _ZERO
+    plain: Bools = (word & _STOPS) == _ZERO
+    return plain
 
 
 class Varints(NamedTuple):

@@ -6,6 +6,7 @@ accept what two parsers read differently (a key that is there twice), or grow wi
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -98,6 +99,6 @@ def _number(value: int | float) -> int | float:
         if not math.isfinite(value):
             raise SchemaRefused(f"The schema holds the number {value}, which is beyond a double.")
         return int(value) if value.is_integer() else value
-    if value.bit_length() > 1024:
+    if abs(value) > sys.float_info.max:
         raise SchemaRefused("The schema holds a number that is beyond a double.")
     return value

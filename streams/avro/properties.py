@@ -45,7 +45,9 @@ def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
         if not isinstance(name, str) or name not in usable:
             raise SchemaRefused(f"The record's key names {name!r:.80}, which is not a field.")
         if not usable[name]:
-            raise SchemaRefused(f"The record's key names {name}; a key is made of strings and whole numbers that are never null.")
+            raise SchemaRefused(
+                f"The record's key names {name}; a key is made of strings and whole numbers that are never null."
+            )
     return tuple(cast(list[str], raw))
 
 

@@ -99,8 +99,8 @@ class RegistryClient:
         answer = self._ask(lambda: self._client.test_compatibility_all_versions(subject, Schema(text, "AVRO")))
         return answer is None or bool(answer)
 
-    def compatibility(self, subject: str) -> str | None:
-        """Return the rule that is set for the subject itself, or None."""
+    def compatibility(self, subject: str | None) -> str | None:
+        """Return the rule that is set for the subject itself, or None; without a subject, the registry's default."""
         found = self._ask(lambda: self._client.get_compatibility(subject))
         return None if found is None else str(found)
 

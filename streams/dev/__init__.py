@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.dev import state
-from streams.dev.artifacts import Say, locked
-from streams.dev.stack import STOP_SECONDS, Stack, log_file, silent
+from streams.dev.folders import Say, create, locked
+from streams.dev.logs import log_file
+from streams.dev.stack import STOP_SECONDS, Stack, silent
 
 __all__ = ["BROKER_PORT", "DEFAULT_DIRECTORY", "REGISTRY_PORT", "Part", "Running", "Stack", "down", "status", "up"]
 
@@ -48,7 +49,7 @@ def up(
     broker_port: int = BROKER_PORT,
     registry_port: int = REGISTRY_PORT,
     *,
-    with_registry: bool = True,
+    registry: bool = True,
     say: Say = silent,
 ) -> Running:
     """Start a stack that stays up when this process ends; one that is up already is left as it is.
@@ -57,16 +58,14 @@ def up(
     Raises: SetupError, ConfigError; see `Stack.start`.
     """
     directory = directory.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory / "lock"):
+    create(directory)
+    with locked(directory / "lock", say):
         parts = status(directory)
         if parts and all(part.up for part in parts):
             say(f"Already up in {directory}, as it was started; `streams dev down` ends it.")
             return _running(directory, parts)
         _down(directory)
-        stack = Stack(
-            directory, broker_port=broker_port, registry_port=registry_port, with_registry=with_registry, say=say
-        )
+        stack = Stack(directory, broker_port=broker_port, registry_port=registry_port, registry=registry, say=say)
         stack.start_locked()
         return _running(directory, status(directory))
 
@@ -79,7 +78,7 @@ def down(directory: Path = DEFAULT_DIRECTORY, say: Say = silent) -> bool:
     directory = directory.absolute()
     if not directory.is_dir():
         return False
-    with locked(directory / "lock"):
+    with locked(directory / "lock", say):
         ended = _down(directory)
     for part in ended:
         say(f"Ended the {part.name} (process {part.pid}).")

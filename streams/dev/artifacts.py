@@ -4,8 +4,6 @@ An artifact's folder appears in the cache by one rename, with an inventory of it
 an inventory, or whose files do not match it, is not used: it is fetched again.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -13,10 +11,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from streams.dev.folders import Say, create, locked, require_room
 from streams.errors import SetupError
 
 KAFKA_VERSION = "4.4.0"
@@ -24,14 +23,7 @@ REGISTRY_VERSION = "3.3.3"
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.9.0:copy-dependencies"
 INVENTORY = "inventory.json"
 
-GIB = 1 << 30
-ROOM_NEEDED = GIB
-"""Bytes that must be free before anything is fetched or started."""
-
 FETCH_SECONDS = 900.0
-
-Say = Callable[[str], None]
-"""Told one line of progress at a time."""
 
 
 class Coordinate(NamedTuple):
@@ -113,17 +105,12 @@ def provide(artifact: Artifact, java: Path, say: Say, cache: Path | None = None)
     folder = cache / artifact.name
     if intact(folder):
         return folder
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache / f"{artifact.name}.lock"):
-            if not intact(folder):  # another process may have fetched it while this one waited
-                require_room(cache)
-                say(f"Fetching {artifact.name} with Maven, once, into {folder} ...")
-                _fetch(artifact, folder, java)
-    except OSError as error:
-        raise SetupError(
-            f"Cannot keep {artifact.name} in {cache}: {error}. Set ANSWERONCE_CACHE to a folder that can be written to."
-        ) from error
+    create(cache)
+    with locked(cache / f"{artifact.name}.lock", say):
+        if not intact(folder):  # another process may have fetched it while this one waited
+            require_room(cache)
+            say(f"Fetching {artifact.name} with Maven, once, into {folder} ...")
+            _fetch(artifact, folder, java)
     return folder
 
 
@@ -189,21 +176,3 @@ def _unpack(files: Path) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(files, filter="data")
         archive.unlink()
-
-
-def require_room(folder: Path, needed: int = ROOM_NEEDED) -> None:
-    """Raise SetupError unless `needed` bytes are free where `folder` is."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise SetupError(
-            f"Only {free / GIB:.2f} GiB are free at {folder}, and {needed / GIB:.0f} GiB are needed. "
-            "Free some space, or choose another disk with --dir (the data) or ANSWERONCE_CACHE (the archives)."
-        )
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file, waiting for it; it ends with the process at the latest."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -57,8 +57,10 @@ class Child:
 
         Does nothing if it is gone already, or if its pid names another process by now.
         """
-        if patience_s > 0 and self._signal(signal.SIGTERM) and self._gone_within(patience_s):
-            return
+        if patience_s > 0 and self._signal(signal.SIGTERM):
+            self._signal(signal.SIGCONT)  # a stopped process would not see the other
+            if self._gone_within(patience_s):
+                return
         if self._signal(signal.SIGKILL) and not self._gone_within(10.0):
             raise TimeoutError(f"process {self.pid} survives SIGKILL: it hangs in the kernel, perhaps on its disk")
 
@@ -102,6 +104,7 @@ def _start_mark_proc(pid: int) -> str | None:
 
 def _start_mark_ps(pid: int) -> str | None:
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False)
+    same_for_all = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}  # whoever asks must be told the same start time
+    answer = subprocess.run(command, capture_output=True, text=True, env=same_for_all, check=False)
     state, _, started = answer.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else started.strip()

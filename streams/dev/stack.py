@@ -1,7 +1,7 @@
 """A real Kafka broker and a real schema registry, as child processes on loopback."""
 
-import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streams.dev import artifacts, broker, registry, state
-from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION, Say, locked, require_room
+from streams.dev import apicurio, artifacts, broker, state
+from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
+from streams.dev.folders import Say, create, locked, require_room
 from streams.dev.java import Java, find_java
+from streams.dev.logs import keep_previous, last_lines, log_file, obituary
 from streams.dev.ports import HOST, free_ports, require_free
 from streams.dev.processes import Child
 from streams.errors import ConfigError, SetupError
@@ -20,15 +22,6 @@ from streams.kafka.ready import wait_until_serving
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
-
-ADVICE = {
-    "No space left on device": "The disk is full: free some space; nothing that was acknowledged is lost.",
-    "Address already in use": "Another program took the port meanwhile: start again, or choose other ports.",
-    "Database may be already in use": "Another registry uses this folder's database: end it, or choose another --dir.",
-    "insufficient memory": "The machine has too little free memory: the broker needs 0.5 GiB, the registry 0.3 GiB.",
-    "OutOfMemoryError": "Its heap is full, which the local stack's work should not do: start again.",
-}
-"""What a child's last words mean for its user."""
 
 
 def silent(line: str) -> None:
@@ -49,7 +42,7 @@ class Stack:
         *,
         broker_port: int | None = None,
         registry_port: int | None = None,
-        with_registry: bool = True,
+        registry: bool = True,
         say: Say = silent,
     ) -> None:
         given = [port for port in (broker_port, registry_port) if port is not None]
@@ -60,7 +53,7 @@ class Stack:
         self._broker_port = chosen[0] if broker_port is None else broker_port
         self._registry_port = chosen[1] if registry_port is None else registry_port
         self._controller_port, self._management_port = chosen[2:]
-        self._with_registry = with_registry
+        self._with_registry = registry
         self._say = say
         self._children: dict[str, Child] = {}
         self._recorded: dict[str, state.Recorded] = {}
@@ -74,7 +67,7 @@ class Stack:
     @property
     def registry_url(self) -> str:
         """What `schema.registry.url` is set to: the registry's Confluent-compatible API."""
-        return registry.url(self._registry_port)
+        return apicurio.url(self._registry_port)
 
     def start(self) -> None:
         """Start both children at once, and return when both serve; on any failure neither is left running.
@@ -82,8 +75,8 @@ class Stack:
         Raises: SetupError: Java, Maven, memory or disk is missing, a port is in use, a stack runs here already,
         or a child ended, with its last lines.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with locked(self.directory / "lock"):
+        create(self.directory)
+        with locked(self.directory / "lock", self._say):
             self.start_locked()
 
     def start_locked(self) -> None:
@@ -107,7 +100,7 @@ class Stack:
     def stop(self) -> None:
         """End both children, the hard way if they do not end within 20 s, and forget them; their data stays."""
         if self.directory.is_dir():
-            with locked(self.directory / "lock"):
+            with locked(self.directory / "lock", self._say):
                 self._end_all()
 
     def start_broker(self) -> None:
@@ -141,7 +134,7 @@ class Stack:
         return self._children[name].pid
 
     def __enter__(self) -> Self:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        create(self.directory)
         self._guard = subprocess.Popen(
             [sys.executable, "-m", "streams.dev.guard", self.directory],
             stdin=subprocess.PIPE,
@@ -192,37 +185,41 @@ class Stack:
     def _spawn_registry(self, java: Java) -> None:
         archives = artifacts.provide(artifacts.REGISTRY, java.program, self._say)
         folder = self._folder("registry")
-        environ = registry.environment(self._registry_port, self._management_port)
-        command = registry.command(java.program, archives, folder)
+        environ = apicurio.environment(self._registry_port, self._management_port)
+        command = apicurio.command(java.program, archives, folder)
         self._spawn("registry", command, environ, self.registry_url, REGISTRY_VERSION)
 
     def _folder(self, name: str) -> Path:
         """Return the child's own folder; its `tmp` is where Java unpacks native libraries."""
         folder = self.directory / name
-        (folder / "tmp").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "tmp", ignore_errors=True)  # a killed child leaves its libraries behind
+        (folder / "tmp").mkdir(parents=True)
         return folder
 
     def _spawn(self, name: str, command: Sequence[str], environ: Mapping[str, str], address: str, version: str) -> None:
         if name in self._children and self._children[name].alive():
             raise SetupError(f"The {name} runs already, as process {self._children[name].pid}.")
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(log_file(self.directory, name), self.directory / f"{name}.previous.log")
+        log = log_file(self.directory, name)
+        keep_previous(log)
         # Nothing of the caller's environment but what any program needs: settings in it would change the stack.
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}
-        child = Child.spawn(
-            command, cwd=self.directory / name, environ={**inherited, **environ}, log=log_file(self.directory, name)
-        )
+        child = Child.spawn(command, cwd=self.directory / name, environ={**inherited, **environ}, log=log)
         self._children[name] = child
         self._recorded[name] = state.Recorded(child.pid, child.started, address, version)
         state.write(self.directory, self._recorded)
 
     def _await_broker(self) -> None:
-        wait_until_serving(self.bootstrap, START_SECONDS, self._still_there("broker"))
+        try:
+            wait_until_serving(self.bootstrap, START_SECONDS, self._still_there("broker"))
+        except SetupError as error:
+            if not self._children["broker"].alive():
+                raise
+            raise SetupError(f"{error} Its last lines:\n{last_lines(log_file(self.directory, 'broker'))}") from None
 
     def _await_registry(self) -> None:
         still_there = self._still_there("registry")
         deadline = time.monotonic() + START_SECONDS
-        while (wrong := registry.unready(self._management_port)) is not None:
+        while (wrong := apicurio.unready(self._management_port)) is not None:
             still_there()
             if time.monotonic() > deadline:
                 raise SetupError(
@@ -250,24 +247,3 @@ class Stack:
     def _end_all(self) -> None:
         for name in list(self._children):
             self._end(name, STOP_SECONDS)
-
-
-def log_file(directory: Path, name: str) -> Path:
-    """Return where the output of `broker` or `registry` goes."""
-    return directory / f"{name}.log"
-
-
-def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log, indented."""
-    try:
-        lines = log.read_text("utf-8", errors="replace").splitlines()[-count:]
-    except FileNotFoundError:
-        lines = []
-    return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
-
-
-def obituary(name: str, returncode: int | None, log: Path) -> str:
-    """Return what there is to say about a child that ended by itself: its last lines, and what they mean."""
-    words = last_lines(log)
-    advice = [advice for sign, advice in ADVICE.items() if sign in words] or [f"All it said is in {log}."]
-    return f"The {name} ended by itself, exit code {returncode}. Its last lines:\n{words}\n{' '.join(advice)}"

@@ -183,7 +183,9 @@ class KafkaSource:
         return Stop(f"the consumer failed: {error.str()}")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.assign(partitions)
+        # any offset will do: nothing is fetched while paused, and without one the client would look for a committed
+        # offset first, until when a seek fails with _STATE
+        consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in partitions])
         consumer.pause(partitions)
         self._assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
         self._epoch += 1

@@ -64,9 +64,13 @@ class Feature(Section):
 
     @field_validator("missing", mode="before")
     @classmethod
-    def _nan(cls, value: Any) -> Any:
-        """TOML has a nan of its own; `missing = nan` means what it says."""
-        return "nan" if isinstance(value, float) and math.isnan(value) else value
+    def _missing(cls, value: Any) -> Any:
+        """TOML has a nan of its own, and `missing = nan` means what it says."""
+        if isinstance(value, float) and math.isnan(value):
+            return "nan"
+        if value not in ("nan", "refuse") and (isinstance(value, bool | str) or not math.isfinite(value)):
+            raise ValueError('it is "nan", "refuse" or a finite number')
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

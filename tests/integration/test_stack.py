@@ -164,13 +164,13 @@ def test_up_stays_up_status_sees_it_and_down_ends_it(folder: Path) -> None:
 def test_a_stack_whose_broker_died_is_made_whole_by_up(folder: Path) -> None:
     """A stale state file costs nothing: what is left is ended, and all is started on the same data."""
     ports = free_ports(2)
-    started = up(folder, *ports, with_registry=False)
+    started = up(folder, *ports, registry=False)
     make_topic(started.bootstrap, "before")
     (broker,) = status(folder)
     os.kill(broker.pid, signal.SIGKILL)
     wait_until_gone(broker.pid)
     assert [False] == [part.up for part in status(folder)]
-    assert started == up(folder, *ports, with_registry=False)
+    assert started == up(folder, *ports, registry=False)
     assert "before" in AdminClient({"bootstrap.servers": started.bootstrap}).list_topics(timeout=10).topics
 
 
@@ -186,7 +186,7 @@ def test_the_owner_may_be_killed_and_nothing_is_left(folder: Path) -> None:
     """No `finally` runs after SIGKILL: the guard ends the children of a stack whose owner is gone."""
     script = (
         "import sys; from pathlib import Path; from streams.dev import Stack\n"
-        "with Stack(Path(sys.argv[1]), with_registry=False):\n    print('started', flush=True); sys.stdin.read()"
+        "with Stack(Path(sys.argv[1]), registry=False):\n    print('started', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:

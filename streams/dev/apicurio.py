@@ -6,7 +6,14 @@ from pathlib import Path
 
 from streams.dev.ports import HOST
 
-HEAP = ("-Xmx256m",)
+OPTIONS = (
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)
 
 
 def environment(port: int, management_port: int) -> dict[str, str]:
@@ -28,8 +35,7 @@ def environment(port: int, management_port: int) -> dict[str, str]:
 
 def command(java: Path, archives: Path, folder: Path) -> list[str]:
     """Return the command that runs the registry; its working directory must be `folder`."""
-    options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
-    return [str(java), *HEAP, *options, f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(archives / "quarkus-run.jar")]
+    return [str(java), *OPTIONS, f"-Djava.io.tmpdir={folder / 'tmp'}", "-jar", str(archives / "quarkus-run.jar")]
 
 
 def url(port: int) -> str:

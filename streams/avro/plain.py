@@ -1,0 +1,52 @@
+"""One datum at a time, through fastavro: for tools and rare records; the hot path works in columns."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import fastavro
+
+from streams.avro.json_values import Json, load
+
+
+class Plain:
+    """Reads and writes datums of one schema as dictionaries; logical values stay numbers and bytes.
+
+    The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place.
+    """
+
+    def __init__(self, schema: str | Mapping[str, Any]) -> None:
+        """Raises: SchemaRefused or fastavro's SchemaParseException for a schema that cannot be read."""
+        self._schema = fastavro.parse_schema(_without_logical_types(load(schema)))
+
+    def read(self, datum: bytes, skip: int = 0) -> dict[str, Any]:
+        """Return the record that begins `skip` bytes into the datum, and ends with it.
+
+        Raises: ValueError if the bytes are not one record of the schema, whole and nothing more.
+        """
+        file = io.BytesIO(datum)
+        file.seek(skip)
+        try:
+            record = fastavro.schemaless_reader(file, self._schema, None)
+        except (EOFError, IndexError, OverflowError, UnicodeDecodeError, ValueError, MemoryError) as error:
+            raise ValueError(f"not a record of this schema: {type(error).__name__} {error}") from None
+        if file.tell() != len(datum):
+            raise ValueError(f"{len(datum) - file.tell()} bytes are left over")
+        assert isinstance(record, dict), "the schema is a record"
+        return record
+
+    def write(self, record: Mapping[str, Any]) -> bytes:
+        """Return the datum of a record; a field that is missing takes its default.
+
+        Raises: ValueError or TypeError if the record does not fit the schema.
+        """
+        file = io.BytesIO()
+        fastavro.schemaless_writer(file, self._schema, dict(record))
+        return file.getvalue()
+
+
+def _without_logical_types(node: Json) -> Any:
+    """Return the schema with its logical types left out: building a datetime costs more than reading the record."""
+    if isinstance(node, dict):
+        return {key: _without_logical_types(value) for key, value in node.items() if key != "logicalType"}
+    return [_without_logical_types(value) for value in node] if isinstance(node, list) else node

@@ -1,0 +1,303 @@
+"""The command line: nouns and verbs, help with examples, errors in one paragraph, exit codes that mean something."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams import __version__
+from streams.errors import Stop
+
+CONFIG = Annotated[Path, typer.Option("--config", "-c", help="The application's TOML file.", show_default=False)]
+JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file, as JSON.")]
+
+EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
+3 verify: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
+5 offsets disagree, a person must decide · 6 the slot is taken · 7 an outcome is unknown, restart · 8 no answer from broker or registry"""
+
+app = typer.Typer(
+    name="streams",
+    help="Every request on a Kafka topic answered exactly once: with a prediction, or with a refusal that says why.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _group(name: str, help_text: str) -> typer.Typer:
+    group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+dev = _group("dev", "A real broker and a real schema registry on this machine, without Docker.")
+schemas = _group("schemas", "Contracts: check them against our rules and the registry, and register them.")
+models = _group("models", "Model packages: check and register them.")
+topics = _group("topics", "Topics as code.")
+scorer = _group("scorer", "The scorer: requests in, exactly one answer out.")
+
+
+def say(line: str = "") -> None:
+    """Print a line for people."""
+    typer.echo(line)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from streams.kafka import client_version
+
+        say(f"answeronce {__version__}, {client_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+# --- dev
+
+DIR = Annotated[Path | None, typer.Option("--dir", help="Where data and logs live. Default: .answeronce/dev")]
+
+
+@dev.command("up")
+def dev_up(
+    directory: DIR = None,
+    broker_port: Annotated[int | None, typer.Option(help="Port of the broker. Default: 19092")] = None,
+    registry_port: Annotated[int | None, typer.Option(help="Port of the registry. Default: 18081")] = None,
+) -> None:
+    """Start broker and registry; they stay up until `streams dev down`.
+
+    Needs Maven on the first run (the jars are then cached) and Java 21 or newer (or the `dev-stack` extra).
+
+    Example: streams dev up --broker-port 19192
+    """
+    from streams import dev as stack
+
+    running = stack.up(
+        directory or stack.DEFAULT_DIRECTORY,
+        broker_port or stack.BROKER_PORT,
+        registry_port or stack.REGISTRY_PORT,
+        say=say,
+    )
+    say(f"bootstrap.servers = {running.bootstrap}")
+    say(f"schema registry   = {running.registry_url}")
+
+
+@dev.command("down")
+def dev_down(directory: DIR = None) -> None:
+    """End broker and registry; their data stays."""
+    from streams import dev as stack
+
+    ran = stack.down(directory or stack.DEFAULT_DIRECTORY, say=say)
+    say("Down." if ran else "Nothing was running.")
+
+
+@dev.command("status")
+def dev_status(directory: DIR = None) -> None:
+    """Say what runs and how to reach it. Exit code 1 if not everything is up."""
+    from streams import dev as stack
+
+    parts = stack.status(directory or stack.DEFAULT_DIRECTORY)
+    for part in parts:
+        say(
+            f"{part.name:9} {'up' if part.up else 'down':5} {part.address}  pid {part.pid}  {part.version}  log {part.log}"
+        )
+    if not parts:
+        say("Nothing was started here. `streams dev up` starts it.")
+    if not parts or not all(part.up for part in parts):
+        raise typer.Exit(1)
+
+
+# --- schemas
+
+
+@schemas.command("check")
+def schemas_check(config: CONFIG) -> None:
+    """Check every contract: our limits and rules, then the registry's compatibility answer. Changes nothing.
+
+    Example: streams schemas check -c flights.toml
+    """
+    from streams.config import load
+    from streams.registering import check
+
+    findings = check(load(config))
+    for finding in findings:
+        say(str(finding))
+    if any(finding.is_error for finding in findings):
+        raise typer.Exit(1)
+
+
+@schemas.command("register")
+def schemas_register(config: CONFIG) -> None:
+    """Register every contract under its subject. Doing it again changes nothing; workers never do it.
+
+    Example: streams schemas register -c flights.toml
+    """
+    from streams.config import load
+    from streams.registering import register
+
+    for subject, schema_id, version in register(load(config)):
+        say(f"{subject}  id {schema_id}  version {version}")
+
+
+# --- models
+
+
+@models.command("register")
+def models_register(
+    directory: Annotated[Path, typer.Argument(help="The package: manifest.toml, artifact, contracts, golden rows.")],
+    config: CONFIG,
+) -> None:
+    """Check a model package whole (golden rows included) and put it into the application's store.
+
+    Example: streams models register ./flights-late -c flights.toml
+    """
+    from streams.avro.schema import parse
+    from streams.config import load
+    from streams.models.packages import open_store, register
+
+    digest = register(directory, open_store(load(config).model.store), parse)
+    say(f"registered sha256:{digest}")
+
+
+# --- topics
+
+
+@topics.command("plan")
+def topics_plan(config: CONFIG) -> None:
+    """Show what `apply` would do. Exit code 4 if something contradicts the guarantee and cannot be altered.
+
+    Example: streams topics plan -c flights.toml
+    """
+    from streams.config import load
+    from streams.topics import current_plan
+
+    planned = current_plan(load(config))
+    for line in planned.lines():
+        say(line)
+    if planned.contradictions:
+        raise typer.Exit(4)
+
+
+@topics.command("apply")
+def topics_apply(
+    config: CONFIG,
+    from_end: Annotated[
+        bool, typer.Option("--from-end", help="Start behind what the request topics hold now.")
+    ] = False,
+) -> None:
+    """Create and alter the application's topics, and set the group's first offsets with a START record.
+
+    Offsets are set only where the group is empty and the partition never had any. Doing it again changes nothing.
+
+    Example: streams topics apply -c flights.toml
+    """
+    from streams.config import load
+    from streams.topics import apply
+
+    for line in apply(load(config), from_end=from_end):
+        say(line)
+
+
+# --- scorer
+
+
+@scorer.command("run")
+def scorer_run(
+    config: CONFIG,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; about one a core.")] = 1,
+    instance: Annotated[
+        str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
+    ] = None,
+) -> None:
+    """Answer requests until stopped. SIGTERM finishes the batch and hands over; a second one ends it at once.
+
+    Example: streams scorer run -c flights.toml --workers 2
+    """
+    from streams.assembly import preflight
+    from streams.config import load
+    from streams.slots import instance as instance_name
+    from streams.supervisor import Supervisor, worker_command
+
+    settings = load(config)
+    for warning in preflight(settings):
+        say(f"warning: {warning}")
+    name = instance_name(settings.app.state_dir, instance, dict(os.environ))
+    slots = [f"{name}-{number:02d}" for number in range(workers)]
+    supervisor = Supervisor({slot: worker_command(config, slot) for slot in slots}, settings.app.state_dir)
+    raise typer.Exit(supervisor.run())
+
+
+# --- verify and demo
+
+
+@app.command()
+def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
+    """Check conservation and exactly-once on the topics themselves, up to what is committed now. Changes nothing.
+
+    Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
+
+    Example: streams verify -c flights.toml
+    """
+    from streams.config import load
+    from streams.verify import verify as check
+
+    report = check(load(config), say=lambda line: typer.echo(line, err=True))
+    for line in report.lines():
+        say(line)
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def demo(
+    json_file: JSON_FILE = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stack up and say how to produce and consume.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the traffic.")] = 7,
+) -> None:
+    """Score a month of real flights with two workers, kill one in the middle, and prove that nothing was lost or doubled.
+
+    Example: streams demo --json demo.json
+    """
+    from streams.demo.run import run
+
+    raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code (and exit with it, as a console script)."""
+    return _guarded(lambda: app(args=arguments, standalone_mode=False))
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    try:
+        code = call()
+    except Stop as reason:
+        typer.echo(f"error: {reason}", err=True)
+        return reason.code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()  # wrong usage: the parser's own message
+        return int(getattr(error, "exit_code", 2))
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

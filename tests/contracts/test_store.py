@@ -1,0 +1,88 @@
+"""The laws of a `Store`, on the memory twin and on RocksDB."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.ports import Store
+from streams.records import Checkpoint, Put
+from streams.state.memory import MemoryStore
+from streams.state.rocks import RocksStore
+
+LOG = b"L" * 16
+Make = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "rocks"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """One of the twins, empty."""
+    return MemoryStore() if request.param == "memory" else RocksStore(tmp_path, ttl_s=3_600)
+
+
+def test_a_new_partition_is_empty(store: Store) -> None:
+    """There is no checkpoint and nothing is known."""
+    assert store.open(3) is None
+    assert [None, None] == store.get(3, [b"da", b"db"])
+
+
+def test_changes_and_checkpoint_are_seen_together(store: Store) -> None:
+    """What was applied is read back, the later put of a key wins, and partitions do not mix."""
+    store.open(0), store.open(1)
+    store.apply(0, [Put(b"da", b"1"), Put(b"db", b"2"), Put(b"da", b"3")], Checkpoint(LOG, 7))
+    assert [b"3", b"2", None] == store.get(0, [b"da", b"db", b"dc"])
+    assert [None] == store.get(1, [b"da"])
+    assert Checkpoint(LOG, 7) == store.open(0)
+
+
+def test_a_closed_partition_returns_warm(store: Store) -> None:
+    """A revoke deletes nothing."""
+    store.open(0)
+    store.apply(0, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+    store.close(0)
+    assert Checkpoint(LOG, 1) == store.open(0)
+    assert [b"1"] == store.get(0, [b"da"])
+
+
+def test_a_forgotten_partition_is_empty(store: Store) -> None:
+    """Forgetting takes state and checkpoint, and leaves the other partitions alone."""
+    store.open(0), store.open(1)
+    for partition in (0, 1):
+        store.apply(partition, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+    store.forget(0)
+    assert [None] == store.get(0, [b"da"])
+    assert store.open(0) is None
+    assert Checkpoint(LOG, 1) == store.open(1)
+
+
+def test_a_killed_process_loses_nothing_that_it_applied(tmp_path: Path) -> None:
+    """RocksDB after kill -9: everything applied is there, state and checkpoint as one."""
+    child = (
+        "import os, sys; from pathlib import Path; from streams.records import *; from streams.state.rocks import RocksStore\n"
+        "s = RocksStore(Path(sys.argv[1]), ttl_s=3600); s.open(0)\n"
+        "for i in range(50): s.apply(0, [Put(b'd%d' % i, b'%d' % i)], Checkpoint(b'L' * 16, i))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run([sys.executable, "-c", child, str(tmp_path)], check=False, env=dict(os.environ))
+    assert -signal.SIGKILL == ended.returncode
+    store = RocksStore(tmp_path, ttl_s=3_600)
+    assert Checkpoint(LOG, 49) == store.open(0)
+    assert [b"%d" % i for i in range(50)] == store.get(0, [b"d%d" % i for i in range(50)])
+
+
+def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
+    """Corruption stays in one partition and never answers «not seen»: the partition begins empty, without a checkpoint."""
+    store = RocksStore(tmp_path, ttl_s=3_600)
+    store.open(0), store.open(1)
+    for partition in (0, 1):
+        store.apply(partition, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+        store.close(partition)
+    (tmp_path / "p00000" / "CURRENT").write_bytes(b"")
+    again = RocksStore(tmp_path, ttl_s=3_600)
+    assert again.open(0) is None
+    assert (tmp_path / "p00000.broken").is_dir()
+    assert Checkpoint(LOG, 1) == again.open(1)

@@ -1,0 +1,38 @@
+"""Slots are exclusive for the life of a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.errors import SlotTaken
+from streams.slots import Slot, instance, last_progress
+
+
+def test_a_slot_has_one_owner(tmp_path: Path) -> None:
+    """A second process is refused and told who holds it; when the owner dies, however it dies, the slot is free."""
+    hold = (
+        "import sys; from pathlib import Path; from streams.slots import Slot; s = Slot(Path(sys.argv[1]), 'a-00')\n"
+        "s.note('x[0] 1..2'); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert b"held\n" == owner.stdout.readline()
+        with pytest.raises(SlotTaken, match=str(owner.pid)):
+            Slot(tmp_path, "a-00")
+        Slot(tmp_path, "a-01")
+        owner.kill()
+    assert "x[0] 1..2" == last_progress(tmp_path, "a-00")
+    Slot(tmp_path, "a-00")
+
+
+def test_two_hosts_do_not_share_an_instance(tmp_path: Path) -> None:
+    """The flag wins, then the pod's name, then an id that is made once for each state directory."""
+    assert "rack7" == instance(tmp_path, "rack7", {"POD_NAME": "scorer-3"})
+    assert "scorer-3" == instance(tmp_path, None, {"POD_NAME": "scorer-3"})
+    here = instance(tmp_path / "here", None, {})
+    assert here == instance(tmp_path / "here", None, {})
+    assert here != instance(tmp_path / "there", None, {})

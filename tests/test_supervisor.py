@@ -1,0 +1,83 @@
+"""The supervisor restarts what dies, leaves down what cannot be cured, and ends its children with itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.errors import SlotTaken
+from streams.supervisor import DEATHS_MAX, Supervisor
+
+CHILD = "import os, sys; n = int(open(sys.argv[1]).read() or 0) + 1; open(sys.argv[1], 'w').write(str(n)); "
+
+
+def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    wait = threading.Event()
+    while not done():
+        assert time.monotonic() < deadline, "deadline"
+        wait.wait(0.02)
+
+
+def child(tmp_path: Path, body: str) -> tuple[list[str], Path]:
+    """A worker that counts its starts in a file and then does `body` with the count in `n`."""
+    count = tmp_path / "count"
+    count.write_text("")
+    return [sys.executable, "-c", CHILD + body, str(count)], count
+
+
+def test_a_worker_that_dies_is_started_again_at_once(tmp_path: Path) -> None:
+    """Killed once, it runs again, and a clean end is the end."""
+    command, count = child(tmp_path, "n < 2 and os.kill(os.getpid(), 9)")
+    begun = time.monotonic()
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    assert "2" == count.read_text()
+    assert time.monotonic() - begun < 5
+
+
+def test_a_reason_that_a_restart_cannot_cure_stays_down(tmp_path: Path) -> None:
+    """A taken slot is not fought for."""
+    command, count = child(tmp_path, f"sys.exit({SlotTaken.code})")
+    assert SlotTaken.code == Supervisor({"a-00": command}, tmp_path).run()
+    assert "1" == count.read_text()
+
+
+def test_a_worker_that_dies_over_the_same_batch_again_and_again_stays_down(tmp_path: Path) -> None:
+    """The slot stops with the batch's coordinates; a slot beside it goes on to its own end."""
+    (tmp_path / "a-00").mkdir()
+    body = f"open({str(tmp_path / 'a-00' / 'progress')!r}, 'w').write('requests[0] 7..9'); os.kill(os.getpid(), 11)"
+    command, count = child(tmp_path, body)
+    other = [sys.executable, "-c", "pass"]
+    assert signal.SIGSEGV == Supervisor({"a-00": command, "a-01": other}, tmp_path).run()
+    assert str(DEATHS_MAX) == count.read_text()
+
+
+def test_children_end_with_their_supervisor(tmp_path: Path) -> None:
+    """A supervisor killed with -9 leaves no worker behind: a worker's standard input is the supervisor's pipe."""
+    pids = tmp_path / "pid"
+    worker = (
+        "import os, sys, threading; from streams.worker import _follow_supervisor\n"
+        f"open({str(pids)!r}, 'w').write(str(os.getpid())); _follow_supervisor()"
+    )
+    code = (
+        "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
+        f"Supervisor({{'a-00': [sys.executable, '-c', {worker!r}]}}, Path({str(tmp_path)!r})).run()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as supervisor:
+        until(lambda: pids.exists() and pids.read_text() != "")
+        supervisor.kill()
+    until(lambda: not _alive(int(pids.read_text())))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")
+        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
