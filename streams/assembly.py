@@ -1,6 +1,150 @@
-"""Real edges, put together for one application: what `scorer run` checks first, and what a worker runs on."""
+"""Real edges, put together for one application: what is checked before any worker starts, and what a worker runs on."""
 
-from collections.abc import Callable
-from pathlib import Path
+import json
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from streams import schemas_dir
+from streams.avro.encode import Encoder
+from streams.avro.registry import Registry, framed
+from streams.avro.schema import parse
+from streams.config import Settings
+from streams.dedupe import salt
+from streams.errors import SetupError
+from streams.kafka.admin import Admin, Found
+from streams.kafka.changelog import KafkaChangelog
+from streams.kafka.partitioner import partition_of
+from streams.kafka.sink import KafkaSink
+from streams.kafka.source import KafkaSource
+from streams.loop import Edges, Loop
+from streams.models.packages import Loaded, load
+from streams.models.store import open_store
+from streams.pipeline import App
+from streams.registering import product_ids
+from streams.slots import Slot
+from streams.state.rocks import RocksStore
+from streams.topics import contradictions, names, warnings
+
+BATCH_BYTES = 1_000_000
+"""librdkafka's own default for a produce batch."""
+BATCH_ROOM = 1_024
+"""What a produce batch costs beside its records."""
+
+
+class Parts(NamedTuple):
+    """A worker's edges and what its loop needs beside them."""
+
+    edges: Edges
+    app: App
+    settings: Settings
+    slot: Slot
+
+    def loop(self, watch: Callable[[], None], wait: Callable[[float], object]) -> Loop:
+        """Return the loop over these parts."""
+        batch = self.settings.batch
+        return Loop(
+            self.edges,
+            self.app,
+            records=batch.records,
+            age_ms=batch.age_ms,
+            watch=watch,
+            wait=wait,
+            note=self.slot.note,
+        )
+
+
+def preflight(settings: Settings) -> list[str]:
+    """Check, before any worker starts, that topics, contracts and model are there and do not contradict the guarantee.
+
+    Returns: warnings. Raises: SetupError, ConfigError, which say what to do.
+    """
+    found = _topics(settings)
+    product_ids(settings)
+    _model(settings)
+    return warnings(settings, found)
+
+
+def assemble(settings: Settings, slot: Slot) -> Parts:
+    """Return a worker's parts. The predecessor in this slot is fenced before anything is read. Raises: Stop."""
+    found = _topics(settings)
+    model = _model(settings)
+    app = application(settings, found)
+    limits = settings.limits
+    sink = KafkaSink(
+        settings.kafka,
+        transactional_id=f"{settings.group}.{slot.name}",
+        changelog=settings.changelog,
+        transaction_ms=limits.transaction_ms,
+        slow_commit_ms=limits.slow_commit_ms,
+        message_bytes=max(_message_bytes(topic) for topic in found.values()),
+        batch_bytes=min(BATCH_BYTES, min(_message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
+    )
+    sink.open()
+    registry = Registry(
+        settings.schema_registry,
+        {lane.topic: lane.lane_subject for lane in settings.requests},
+        model.accepts,
+        drop_extra_fields=model.drop_extra_fields,
+        cache_dir=settings.app.state_dir / "registry",
+        nodes_max=limits.schema_nodes,
+    )
+    source = KafkaSource(
+        settings.kafka,
+        topics=[lane.topic for lane in settings.requests],
+        group=settings.group,
+        instance=slot.name,
+        session_ms=limits.session_ms,
+        max_poll_ms=limits.max_poll_ms,
+        queue_kbytes=limits.queue_kbytes,
+    )
+    ttl_s = int(found[settings.changelog].configs["retention.ms"]) // 1000
+    store = RocksStore(slot.directory / "store", ttl_s=ttl_s)
+    changelog = KafkaChangelog(settings.kafka, settings.changelog)
+    return Parts(Edges(source, sink, store, changelog, registry, model), app, settings, slot)
+
+
+def application(settings: Settings, found: Mapping[str, Found]) -> App:
+    """Return what the pure functions must know, from the settings and the topics as they are."""
+    ids = product_ids(settings)
+    lanes = [lane.topic for lane in settings.requests]
+    return App(
+        results=settings.results,
+        outcomes=settings.outcomes,
+        dlq={topic: settings.dlq(topic) for topic in lanes},
+        dlq_bytes={settings.dlq(topic): _message_bytes(found[settings.dlq(topic)]) for topic in lanes},
+        topic_ids={topic: found[topic].topic_id for topic in lanes},
+        partitions=settings.partitions,
+        partition_of=partition_of,
+        salt=salt(settings.app.id),
+        window_ms=settings.dedupe.window_ms,
+        answer_bytes=settings.dedupe.answer_bytes,
+        key_bytes=settings.limits.key_bytes,
+        result=_encoder("result"),
+        result_prefix=framed(ids["result"], b""),
+        outcome=_encoder("outcome"),
+        outcome_prefix=framed(ids["outcome"], b""),
+    )
+
+
+def _topics(settings: Settings) -> dict[str, Found]:
+    found = Admin(settings.kafka).topics(names(settings))
+    wrong = contradictions(settings, found)
+    if wrong:
+        raise SetupError(
+            "the topics contradict the guarantee:\n"
+            + "\n".join(f"  {line}" for line in wrong)
+            + "\n`streams topics plan` shows the whole plan, `streams topics apply` does it"
+        )
+    return found
+
+
+def _model(settings: Settings) -> Loaded:
+    return load(open_store(settings.model.store), settings.model.name, settings.model.version, parse)
+
+
+def _encoder(name: str) -> Encoder:
+    return Encoder(json.loads((schemas_dir() / f"{name}.avsc").read_text("utf-8")))
+
+
+def _message_bytes(topic: Found) -> int:
+    return int(topic.configs["max.message.bytes"])

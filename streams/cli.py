@@ -164,10 +164,11 @@ def models_register(
     """
     from streams.avro.schema import parse
     from streams.config import load
-    from streams.models.packages import open_store, register
+    from streams.models.packages import register
+    from streams.models.store import open_store
 
     digest = register(directory, open_store(load(config).model.store), parse)
-    say(f"registered sha256:{digest}")
+    say(f"registered sha256:{digest.hex()}")
 
 
 # --- topics

@@ -115,9 +115,6 @@ class Decoded(NamedTuple):
     bad_why: Ints
     """Index into `decode.WHY`, short words for the sentence."""
 
-    def __len__(self) -> int:
-        return len(self.start)
-
 
 class Reading(NamedTuple):
     """How to read a (topic, schema id): the writer's contract, and the accepted contract that it is judged by.

@@ -58,6 +58,7 @@ class Loop:
         age_ms: how long a batch waits to fill.
         watch: called at the start of every turn and every chunk of a restore: re-arms the watchdog.
         wait: sleeps for some seconds, or less if the worker is asked to stop.
+        note: told the coordinates of a batch before anything is made of its bytes, and "" when it is done.
         clock: monotonic seconds.
     """
 
@@ -69,14 +70,15 @@ class Loop:
         records: int,
         age_ms: int,
         watch: Callable[[], None],
-        wait: Callable[[float], None],
+        wait: Callable[[float], object],
+        note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._edges = edges
         self._app = app
         self._records, self._limit = records, records
         self._age_ms = age_ms
-        self._watch, self._wait, self._clock = watch, wait, clock
+        self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
         self._changelog_id = edges.changelog.topic_id()
         self._owned: frozenset[TP] = frozenset()
         self._held: dict[TP, Held] = {}
@@ -91,11 +93,13 @@ class Loop:
         got = self._edges.source.poll(self._limit, self._age_ms)
         if isinstance(got, Assignment):
             self._recover(got)
-        elif len(got):
+        elif got.size:
+            self._note(_coordinates(got))
             rows = read(got, self._edges.contracts.snapshot(), self._app)
             self._hold(rows.held)
-            if len(rows.batch):
+            if rows.batch.size:
                 self._finish(rows.batch, self._decide(rows))
+            self._note("")
 
     def _decide(self, rows: Rows) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
@@ -113,7 +117,7 @@ class Loop:
     def _seen(self, rows: Rows) -> list[bytes | None]:
         """Ask each partition's store once for the identities of its rows."""
         batch = rows.batch
-        seen: list[bytes | None] = [None] * len(batch)
+        seen: list[bytes | None] = [None] * batch.size
         partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
         for partition in np.unique(partitions).tolist():
             asked = [row for row in np.flatnonzero(partitions == partition).tolist() if rows.identity[row]]
@@ -147,14 +151,19 @@ class Loop:
 
         Only an error that names a record may ever refuse one; an outage is waited out.
         """
-        if ended.blames_record and len(batch) == 1:
+        if ended.blames_record and batch.size == 1:
             size = len(batch.values[0] or b"")
             at = batch.tps[batch.tp[0]], int(batch.offset[0])
+            if at in self._refused:
+                raise SetupError(
+                    f"the broker refuses every answer to {at[0]} offset {at[1]} ({ended.error}), even one without payload. "
+                    "Raise max.message.bytes of the application's topics; `streams topics plan` shows what they should be"
+                )
             self._refused[at] = Reason.UNPRODUCIBLE, Detail(None, f"{size} bytes; the broker said: {ended.error}")
         elif ended.blames_record:
-            self._limit = max(1, len(batch) // 2)
+            self._limit = max(1, batch.size // 2)
         else:
-            log.warning("transaction aborted", error=ended.error, records=len(batch), aborts=self._aborts + 1)
+            log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
             self._wait(min(BACKOFF_S[0] * 2**self._aborts, BACKOFF_S[1]))
             self._aborts += 1
         first = {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}
@@ -203,6 +212,14 @@ class Loop:
             self._edges.source.resume(positions)
             partitions = sorted({tp.partition for tp in positions})
             log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))
+
+
+def _coordinates(batch: Batch) -> str:
+    ranges = []
+    for i, tp in enumerate(batch.tps):
+        offsets = batch.offset[batch.tp == i]
+        ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
+    return ", ".join(ranges)
 
 
 def recover(

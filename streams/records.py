@@ -55,7 +55,9 @@ class Batch(NamedTuple):
     values: list[bytes | None]
     headers: list[Headers | None]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many records; a `__len__` would break `_replace`."""
         return len(self.values)
 
 

@@ -12,10 +12,10 @@ from streams.avro.evolution import silent_changes
 from streams.avro.id_cache import IdCache, Remembered
 from streams.avro.json_values import load
 from streams.avro.properties import check_contract
-from streams.avro.registry_client import Refused, RegistryClient, Unreachable
+from streams.avro.registry_client import Refused, RegistryClient
 from streams.avro.schema import SchemaRefused, parse
 from streams.config import Settings
-from streams.errors import ConfigError, SetupError
+from streams.errors import ConfigError, SetupError, Unreachable
 
 TIMEOUT_S = 10.0
 Grade = Literal["error", "unchecked", "ok"]
@@ -27,6 +27,14 @@ class Finding(NamedTuple):
     subject: str
     grade: Grade
     text: str
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the contract must not be registered like this."""
+        return self.grade == "error"
+
+    def __str__(self) -> str:
+        return f"{self.grade:9} {self.subject}: {self.text}"
 
 
 class Registered(NamedTuple):
@@ -60,7 +68,7 @@ def check(settings: Settings) -> list[Finding]:
             try:
                 found = list(_against_registry(entry, client))
             except Unreachable as error:
-                text = f"{entry.path.name} passes our rules; the registry was not asked: {error}"
+                text = f"{entry.path.name} passes our own rules. {error}"
                 found = [Finding(entry.subject, "unchecked", text)]
         findings += found or [Finding(entry.subject, "ok", f"{entry.path.name} may be registered.")]
     return findings
@@ -71,9 +79,9 @@ def register(settings: Settings) -> list[Registered]:
 
     Idempotent: what is registered already keeps its id and version. Lane subjects that are set to FULL_TRANSITIVE,
     which is stricter than what we ask for, keep that.
-    Raises: ConfigError if `check` finds an error: nothing was registered then; SetupError if the registry fails.
+    Raises: ConfigError if `check` finds an error: nothing was registered then; Unreachable.
     """
-    errors = [finding for finding in check(settings) if finding.grade == "error"]
+    errors = [finding for finding in check(settings) if finding.is_error]
     if errors:
         lines = "\n".join(f"  {finding.subject}: {finding.text}" for finding in errors)
         raise ConfigError(f"Nothing was registered:\n{lines}")
@@ -81,21 +89,21 @@ def register(settings: Settings) -> list[Registered]:
     try:
         return [_register(entry, client) for entry in _entries(settings)]
     except Unreachable as error:
-        raise SetupError(f"The registry did not answer: {error}. Run `streams schemas register` again.") from None
+        raise Unreachable(f"{error} Run `streams schemas register` again; it goes on where it stopped.") from None
     except Refused as error:
         raise ConfigError(f"The registry refuses a contract: {error}") from None
 
 
 def cache_dir(settings: Settings) -> Path:
     """Return the folder in which this application remembers schema ids."""
-    return settings.app.state_dir / "schemas"
+    return settings.app.state_dir / "registry"
 
 
 def product_ids(settings: Settings) -> dict[str, int]:
     """Return the schema ids that results and outcomes are written with: {"result": id, "outcome": id}.
 
     Looks up and never registers. A lookup that succeeded once is remembered on disk and serves while the registry is down.
-    Raises: SetupError if they are not registered, or the registry is down and was never asked from here.
+    Raises: SetupError if they are not registered; Unreachable if the registry is down and was never asked from here.
     """
     client = RegistryClient(settings.schema_registry, timeout_s=TIMEOUT_S, retries=1)
     cache = IdCache(cache_dir(settings), client.servers)
@@ -110,9 +118,8 @@ def _product_id(entry: _Entry, client: RegistryClient, cache: IdCache) -> int:
         for schema_id, known in cache.load():
             if entry.subject in known.subjects and known.text == text:
                 return schema_id
-        raise SetupError(
-            f"The id of {entry.path.name} under subject {entry.subject} is not known here, and the registry did not "
-            f"answer: {error}"
+        raise Unreachable(
+            f"The id of {entry.path.name} under subject {entry.subject} was never looked up from here. {error}"
         ) from None
     if found is None:
         raise SetupError(
@@ -197,5 +204,7 @@ def _register(entry: _Entry, client: RegistryClient) -> Registered:
         client.register(entry.subject, text)
         found = client.lookup(entry.subject, text)
     if found is None:
-        raise Unreachable(f"{entry.subject} was registered, and the registry does not show it yet")
+        raise Unreachable(
+            f"{entry.path.name} was registered under {entry.subject}, and the registry does not show it yet."
+        )
     return Registered(entry.subject, *found)

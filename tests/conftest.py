@@ -51,6 +51,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         yield stack
 
 
+@pytest.fixture(autouse=True)
+def _stack_stays_whole(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that stopped or killed a part of the stack, and failed before it started it again, do that."""
+    stack: Stack | None = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
+    yield
+    if stack is not None:
+        stack.start_missing()
+
+
 @pytest.fixture
 def bootstrap(stack: Stack) -> str:
     """What `bootstrap.servers` is set to."""

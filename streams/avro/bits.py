@@ -102,9 +102,12 @@ def varint_widths(raw: Words) -> Ints:
 
 
 def write_varints(out: Bytes8, at: Ints, raw: Words, width: Ints) -> None:
-    """Write the shortest varint of each code at its position of `out`; `width` is what `varint_widths` says."""
+    """Write the shortest varint of each code at its position of `out`.
+
+    `width` is what `varint_widths` says, or 0 where nothing is to be written.
+    """
     for index in range(int(width.max(initial=0))):
-        if index and int(width.min()) == index:
+        if int(width.min()) <= index:
             longer = width > index
             at, raw, width = at[longer], raw[longer], width[longer]
         more = (width > index + 1).astype(np.uint64)

@@ -23,7 +23,7 @@ def canonical(decoded: Decoded, fields: Sequence[int]) -> list[bytes]:
     elif columns:
         chunks = [b"".join(pieces) for pieces in zip(*columns, strict=True)]
     else:
-        chunks = [b""] * len(decoded)
+        chunks = [b""] * len(decoded.start)
     for row in np.flatnonzero(~decoded.minimal & ~decoded.bad).tolist():
         chunks[row] = b"".join(_shortest(decoded, index, row) for index in fields)
     return chunks

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from streams.avro.id_cache import IdCache, Remembered
 from streams.avro.json_values import Json, load
-from streams.avro.registry_client import RegistryClient, Stored, Unreachable
+from streams.avro.registry_client import RegistryClient, Stored
 from streams.avro.schema import SchemaRefused, extra_fields, parse
 from streams.config import Client
 from streams.contracts import Contract, Reading, Snapshot, Unreadable
+from streams.errors import Unreachable
 from streams.reasons import Reason
 
 WAIT_S = 0.25

@@ -13,16 +13,12 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from streams.config import Client
-from streams.errors import ConfigError
+from streams.errors import ConfigError, Unreachable
 
 _NOT_FOUND = {40401, 40402, 40403, 40408}
 """Subject, version, schema, subject-level setting not found. A 404 without one of these is somebody else's: a proxy's,
 or a wrong path's; taking it for the registry's would refuse every request."""
 _T = TypeVar("_T")
-
-
-class Unreachable(Exception):
-    """The registry gave no definite answer: it is down, overloaded, refuses our credentials, or is not a registry."""
 
 
 class Refused(Exception):
@@ -46,7 +42,8 @@ def servers(keys: Client) -> tuple[str, ...]:
 class RegistryClient:
     """One registry. Each call is one request, or several if `retries` says so.
 
-    Raises (every method but the constructor): Unreachable; those that change something or judge: Refused.
+    Raises (every method but the constructor): Unreachable, whenever there is no definite answer: the registry is down,
+    overloaded, refuses our credentials, or is not a registry; those that change something or judge: Refused.
     """
 
     def __init__(self, keys: Client, *, timeout_s: float | None = None, retries: int | None = None) -> None:
@@ -69,7 +66,7 @@ class RegistryClient:
         if found is None:
             return None
         if not found.schema_str:
-            raise Unreachable(f"an answer without a schema, from {self._where}")
+            raise Unreachable(f"The schema registry at {self._where} answers without a schema.")
         return Stored(found.schema_str, found.schema_type or "AVRO", bool(found.references))
 
     def subjects(self, schema_id: int) -> frozenset[str]:
@@ -122,9 +119,13 @@ class RegistryClient:
                 return None
             if status in (409, 422):
                 raise Refused(error.error_message or f"HTTP {status}, code {code}") from None
-            raise Unreachable(f"HTTP {status}, code {code}, from {self._where}{_advice(status)}") from None
+            raise Unreachable(
+                f"The schema registry at {self._where} answers HTTP {status}, code {code}{_advice(status)}."
+            ) from None
         except Exception as error:  # noqa: BLE001  whatever the transport raises, there was no answer
-            raise Unreachable(f"{type(error).__name__} from {self._where}: is it running, and reachable?") from None
+            raise Unreachable(
+                f"The schema registry at {self._where} does not answer ({type(error).__name__}). Is it running, and reachable?"
+            ) from None
 
 
 def _settings(keys: Client, timeout_s: float | None, retries: int | None) -> dict[str, Any]:

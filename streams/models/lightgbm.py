@@ -67,7 +67,7 @@ def require() -> ModuleType:
 def agreeing(artifact: bytes, manifest: Manifest) -> str:
     """Return the model's text after checking that its head agrees with the manifest; LightGBM is not needed.
 
-    Checked are the objective, the number of features, their names (unless LightGBM made them up), that no tree knows a
+    Checked are the objective, that all trees are there, the number of features, their names (unless LightGBM made them up), that no tree knows a
     category code beyond the manifest's list, and, for a model trained on a pandas frame, that its categories are the
     manifest's in the same order. Raises: ConfigError naming the artifact, what it says and what the manifest says.
     """
@@ -78,7 +78,8 @@ def agreeing(artifact: bytes, manifest: Manifest) -> str:
         text = artifact.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} is not a LightGBM text model: {error}") from None
-    head = dict(line.split("=", 1) for line in text.partition("\n\n")[0].splitlines() if "=" in line)
+    top, _, trees = text.partition("\n\n")
+    head = dict(line.split("=", 1) for line in top.splitlines() if "=" in line)
     objective = head.get("objective", "none").partition(" ")[0]
     if objective not in PROBABILITIES or head.get("num_tree_per_iteration") != "1":
         raise ConfigError(
@@ -87,11 +88,23 @@ def agreeing(artifact: bytes, manifest: Manifest) -> str:
         )
     _check_names(where, head.get("feature_names", "").split(), manifest.features)
     try:
+        _check_trees(trees, [int(size) for size in head.get("tree_sizes", "").split()])
         _check_codes(where, head.get("feature_infos", "").split(), manifest.features)
         _check_pandas(where, text, manifest.features)
     except ValueError as error:
         raise ConfigError(f"{where} is damaged: {error}. Save the model again") from None
     return text
+
+
+def _check_trees(trees: str, sizes: list[int]) -> None:
+    """Find every tree whole: LightGBM does not refuse a file that was cut off, it aborts the process."""
+    at = 0
+    for number, size in enumerate(sizes):
+        if not trees.startswith(f"Tree={number}\n", at):
+            raise ValueError(f"tree {number} of {len(sizes)} is not where it should be")
+        at += size
+    if not sizes or not trees.startswith("end of trees", at):
+        raise ValueError("its trees have no end")
 
 
 def _check_names(where: str, names: list[str], features: Sequence[Feature]) -> None:

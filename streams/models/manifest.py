@@ -66,9 +66,10 @@ class Feature(Section):
     @classmethod
     def _missing(cls, value: Any) -> Any:
         """TOML has a nan of its own, and `missing = nan` means what it says."""
-        if isinstance(value, float) and math.isnan(value):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and math.isnan(value):
             return "nan"
-        if value not in ("nan", "refuse") and (isinstance(value, bool | str) or not math.isfinite(value)):
+        if value not in ("nan", "refuse") and not (number and math.isfinite(value)):
             raise ValueError('it is "nan", "refuse" or a finite number')
         return value
 

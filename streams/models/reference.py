@@ -76,7 +76,7 @@ def parse(content: bytes, features: Sequence[Feature], where: str) -> Reference:
     try:
         reference = Reference.model_validate_json(content)
     except ValidationError as error:
-        lines = [f"  [{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors(include_url=False)]
+        lines = [f"  [{'.'.join(map(str, e['loc'])) or where}] {e['msg']}" for e in error.errors(include_url=False)]
         raise ConfigError(f"{where} is not a valid reference:\n" + "\n".join(lines)) from None
     names, wanted = [h.name for h in reference.features], [f.name for f in features]
     if names != wanted:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.dedupe import Ask, First, Verdict, fold, recall
+from streams.errors import OffsetsError
 from streams.pipeline.app import App
-from streams.pipeline.reading import MISPLACED, Rows
+from streams.pipeline.reading import Rows
 from streams.ports import Model
 from streams.reasons import Reason
 from streams.records import TP, Batch, Detail, Floats, Ints
@@ -44,18 +45,15 @@ def plan(
         refused: requests, by (topic-partition, offset), that an earlier attempt found impossible to answer: a score
             that is not a number, a record that the broker names as impossible.
 
-    Raises: AssertionError if a row is its own first answer: it was committed before, and offsets have lied.
+    Raises: OffsetsError if a row is its own first answer: it was committed before, and the offsets lie.
     """
+    rows = _without(rows, refused)
     batch = rows.batch
     reason, detail = list(rows.reason), dict(rows.detail)
-    for row in _named(batch, refused):
-        tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
-        if reason[row] not in MISPLACED:
-            reason[row], detail[row] = refused[tp, offset]
     partitions = [tp.partition for tp in batch.tps]
     known: dict[int, First] = {}
     for row, value in enumerate(seen):
-        if value is not None:
+        if value is not None and rows.identity[row]:
             known[row] = _recalled(batch, row, value, partitions[batch.tp[row]], app)
     append_ms = batch.append_ms.tolist()
     hit = {row for row, first in known.items() if append_ms[row] - first.append_ms <= app.window_ms}
@@ -66,6 +64,7 @@ def plan(
         if verdict.first is not None:
             reason[verdict.row] = verdict.reason
             first[verdict.row] = verdict.first
+            detail.pop(verdict.row, None)
     to_score, parts = [], []
     for group, index, matrix in zip(rows.groups, candidates, matrices, strict=True):
         picked = [i for i, row in enumerate(group.rows[index].tolist()) if reason[row] is Reason.NONE]
@@ -76,18 +75,24 @@ def plan(
     return Plan(rows, reason, detail, first, tuple(to_score), matrix)
 
 
-def _named(batch: Batch, refused: Mapping[tuple[TP, int], object]) -> list[int]:
+def _without(rows: Rows, refused: Mapping[tuple[TP, int], tuple[Reason, Detail]]) -> Rows:
+    """Return the rows with those refused that an earlier attempt named; one that cannot be written is no repeat either."""
     if not refused:
-        return []
-    places = zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)
-    return [row for row, (tp, offset) in enumerate(places) if (batch.tps[tp], offset) in refused]
+        return rows
+    batch, reason, detail, identity = rows.batch, list(rows.reason), dict(rows.detail), list(rows.identity)
+    for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
+        if (batch.tps[tp], offset) in refused:
+            reason[row], detail[row] = refused[batch.tps[tp], offset]
+            if reason[row] is Reason.UNPRODUCIBLE:
+                identity[row] = b""
+    return rows._replace(reason=reason, detail=detail, identity=identity)
 
 
 def _recalled(batch: Batch, row: int, value: bytes, partition: int, app: App) -> First:
     first = recall(value, partition)
     topic = batch.tps[batch.tp[row]].topic
     if (first.origin.topic_id, first.origin.offset) == (app.topic_ids[topic], int(batch.offset[row])):
-        raise AssertionError(
+        raise OffsetsError(
             f"{topic}[{partition}] offset {first.origin.offset} was answered and committed before: the group's offsets "
             "went back without the changelog's frame. Nothing was written; stop and compare them with `streams verify`"
         )

@@ -15,11 +15,6 @@ from streams.pipeline.app import App
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
 
-MISPLACED = frozenset({Reason.KEY_MISMATCH, Reason.MISPARTITIONED, Reason.NO_APPEND_TIME})
-"""Refusals that come before the question whether the request is a repeat: its state may live elsewhere, or its age
-is not known."""
-
-
 class Group(NamedTuple):
     """The rows of a batch that share a topic and a schema id, decoded together; only well-formed ones are named."""
 
@@ -39,7 +34,8 @@ class Rows(NamedTuple):
     reason: list[Reason]
     detail: dict[int, Detail]
     identity: list[bytes]
-    """Store key of each row; b"" where it could not be read or the row is misplaced, so no store is asked."""
+    """Store key of each row; b"" where it could not be read, and where key, partition or timestamp are wrong: its state
+    may live elsewhere, or its age is not known, so no store is asked."""
     fingerprint: list[bytes]
     groups: tuple[Group, ...]
     held: Mapping[TP, Hold]
@@ -56,7 +52,7 @@ def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
     held = _held(batch, kinds, snapshot)
     if held:
         return read(_before(batch, held), snapshot, app)._replace(held=held)
-    n = len(batch)
+    n = batch.size
     rows = Rows(batch, [Reason.NONE] * n, {}, [b""] * n, [b""] * n, (), {})
     groups = []
     for (topic, head), members in kinds.items():
@@ -179,7 +175,7 @@ def _identify(group: Group, rows: Rows, app: App) -> None:
 
 
 def _placed(group: Group, rows: Rows, app: App) -> Ints:
-    """Return the good rows whose key, partition and timestamp are right; refuse the others as MISPLACED."""
+    """Return the good rows whose key, partition and timestamp are right; refuse the others."""
     batch, members = rows.batch, group.rows.tolist()
     good = ~group.decoded.bad
     expected, keys = _keys(group), [batch.keys[row] for row in members]

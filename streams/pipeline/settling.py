@@ -343,7 +343,7 @@ def _text(decoded: Decoded, field: Field | None, index: Ints) -> Values:
     return Spans(decoded.buffer, column.start[index], column.length[index], null)
 
 
-def _event_ms(decoded: Decoded, writer: Contract, index: Ints) -> Values:
+def _event_ms(decoded: Decoded, writer: Contract, index: Ints) -> Longs | Constant:
     """Return the event time in milliseconds; microseconds are rounded down."""
     field = writer.role("event_time")
     if field is None:

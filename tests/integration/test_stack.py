@@ -121,6 +121,20 @@ def test_a_killed_registry_keeps_every_schema_it_acknowledged(stack: Stack, uniq
     assert json.loads(schema) == json.loads(ask(f"{stack.registry_url}/schemas/ids/{given}")["schema"])
 
 
+def test_what_a_test_left_behind_is_started_again(stack: Stack) -> None:
+    """What the suite does after every test, lest one failure become a hundred; what runs is left alone."""
+    registry = stack.pid("registry")
+    stack.kill_broker()
+    stack.start_missing()
+    assert registry == stack.pid("registry")
+    assert all(part.up for part in status(stack.directory))
+    stack.kill_registry()
+    broker = stack.pid("broker")
+    stack.start_missing()
+    assert broker == stack.pid("broker")
+    assert ["broker", "registry"] == [part.name for part in status(stack.directory) if part.up]
+
+
 def test_a_child_that_runs_is_not_started_twice(stack: Stack) -> None:
     """A second broker on the same data would be refused by the lock of the first, but only after a start."""
     with pytest.raises(SetupError, match=r"The broker runs already, as process \d+\."):
@@ -148,6 +162,8 @@ def test_up_stays_up_status_sees_it_and_down_ends_it(folder: Path) -> None:
     parts = {part.name: part for part in status(folder)}
     assert {"broker": True, "registry": True} == {name: part.up for name, part in parts.items()}
     assert [] == ask(f"{parts['registry'].address}/subjects")
+    topics = AdminClient({"bootstrap.servers": parts["broker"].address}).list_topics(timeout=10).topics
+    assert ["__transaction_state"] == list(topics), "nobody must be the first to wait for the transaction log"
 
     said: list[str] = []
     again = up(folder, *free_ports(2), say=said.append)

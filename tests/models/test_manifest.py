@@ -1,6 +1,7 @@
 """What `manifest.toml` may say, and what a mistake in it is told."""
 
 import pytest
+
 from streams.errors import ConfigError
 from streams.models import manifest
 from tests.models.small_packages import MANIFEST
@@ -60,6 +61,7 @@ def test_the_threshold_belongs_to_the_positive_class(score: float, label: str) -
         ('kind = "number"', 'kind = "number"\nunseen = "missing"', "features.1", "for categories"),
         ('missing = "nan"', 'missing = "zero"', "features.1.missing", "finite number"),
         ('missing = "nan"', "missing = true", "features.1.missing", "finite number"),
+        ('missing = "nan"', "missing = [0]", "features.1.missing", "finite number"),
         ('missing = "nan"', "missing = inf", "features.1.missing", "finite number"),
         ('name = "delay"', 'name = "carrier"', "manifest.toml", "two [[features]] are named carrier"),
         ('positive = "late"', 'positive = "on_time"', "output", "second of `classes`"),

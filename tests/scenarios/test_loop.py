@@ -1,0 +1,241 @@
+"""Scripts of what can go wrong around a transaction, and what must be true afterwards whatever happened."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.contracts import Reading
+from streams.errors import OffsetsError, Stop
+from streams.loop import Loop
+from streams.records import TP, Batch, Outcome, Put, Step
+from streams.state.memory import MemoryStore
+from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
+from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, Sent, loan, numbered, run, sent
+from tests.scenarios.twin import (
+    TPS,
+    Died,
+    Log,
+    TwinContracts,
+    TwinSource,
+    checkpoint,
+    folded,
+    live,
+    state,
+)
+
+FATES = ["COMMIT", "ABORT", "UNKNOWN_LOST", "UNKNOWN_DONE", "DIE_BEFORE", "DIE_AFTER"]
+
+
+def requests(seed: int, count: int = 40) -> list[tuple[int, Sent]]:
+    """A log of everything."""
+    chance = random.Random(seed)
+    return numbered(anything(chance) for _ in range(count))
+
+
+def check(log: Log, store: MemoryStore) -> None:
+    """Every request has one terminal record, the one that a run without faults gives it; the state is the changelog's fold."""
+    expected = {at: record["kind"] for at, record in run(log.requests, snapshot=SNAPSHOT, application=log.app).items()}
+    assert expected == log.kinds()
+    assert folded(log) == state(store)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.sampled_from(FATES), max_size=10),
+    st.lists(st.integers(1, 20), max_size=3),
+    st.booleans(),
+)
+def test_whatever_happens_every_request_is_answered_once(
+    seed: int, script: list[str], moves: list[int], lose_state: bool
+) -> None:
+    """Aborts, unknown outcomes, deaths before and after the commit, rebalances, lost disks: the same answers as without."""
+    log = Log(requests(seed))
+    store = live(log, script, moves=moves, lose_state=lose_state, contracts=TwinContracts(SNAPSHOT))
+    check(log, store)
+
+
+class StateBeforeCommit(Loop):
+    """A mutant: the local state runs ahead of the log."""
+
+    def _finish(self, batch: Batch, step: Step) -> None:
+        for partition, puts in step.puts.items():
+            self._edges.store.apply(partition, puts, checkpoint(0))
+        super()._finish(batch, step)
+
+
+class UnknownIsAborted(Loop):
+    """A mutant: what may be committed is done again."""
+
+    def _finish(self, batch: Batch, step: Step) -> None:
+        ended = self._edges.sink.transact(step)
+        if ended.outcome is Outcome.UNKNOWN:
+            ended = ended._replace(outcome=Outcome.ABORTED)
+        if ended.outcome is Outcome.COMMITTED:
+            self._apply(step, ended)
+        else:
+            self._rewind(batch, ended)
+
+
+class NoRewind(Loop):
+    """A mutant: an aborted batch is dropped."""
+
+    def _rewind(self, batch: Batch, ended: object) -> None:
+        pass
+
+
+class NoRestore(Loop):
+    """A mutant: trusts local state that a death left behind the log."""
+
+    def turn(self) -> None:
+        bounds = self._edges.changelog.bounds
+        self._edges.changelog.bounds = lambda partitions: dict.fromkeys(partitions, (0, 0))  # type: ignore[method-assign]
+        try:
+            super().turn()
+        finally:
+            self._edges.changelog.bounds = bounds  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("mutant", "script"),
+    [
+        (StateBeforeCommit, ["ABORT", "DIE_BEFORE"]),
+        (UnknownIsAborted, ["UNKNOWN_DONE"]),
+        (NoRewind, ["ABORT"]),
+        (NoRestore, ["COMMIT", "DIE_AFTER"]),
+    ],
+)
+def test_a_mutant_goes_red(mutant: type[Loop], script: Sequence[str]) -> None:
+    """The oracle of the test above sees each fault that it is there for."""
+    reds = 0
+    for seed in range(6):
+        log = Log(requests(seed))
+        try:
+            check(log, live(log, script, contracts=TwinContracts(SNAPSHOT), loop_class=mutant))
+        except (AssertionError, Stop):
+            reds += 1
+    assert reds > 0
+
+
+def test_a_batch_of_another_epoch_is_never_committed() -> None:
+    """An Assignment comes instead of records; the loop recovers and reads from the committed offset."""
+    log = Log(requests(1))
+    live(log, moves=[2, 3, 5], contracts=TwinContracts(SNAPSHOT))
+    assert set(log.kinds()) == {(one.partition, offset) for offset, one in log.requests}
+
+
+def test_a_hold_waits_for_its_schema_and_the_other_partition_goes_on() -> None:
+    """Nothing behind the held record is answered before it is, and then all of it is."""
+    good = [sent(f"r{number}") for number in range(8)]
+    name = next(name for name in map(str, range(99)) if sent(name).partition == 0)
+    late = loan(name)
+    held = Sent(late[:4] + b"\x63" + late[5:], name.encode())
+    log = Log(numbered([*good[:4], held, *good[4:]]))
+    contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=6)
+    live(log, contracts=contracts)
+    order = [at for at, _ in log.terminals]
+    in_lane = [offset for partition, offset in order if partition == 0]
+    assert sorted(in_lane) == in_lane
+    held_at = next((one.partition, offset) for offset, one in log.requests if one is held)
+    others = [at for at in order if at[0] == 1]
+    assert all(order.index(at) < order.index(held_at) for at in others)
+
+
+def test_an_abort_before_a_hold_loses_nothing() -> None:
+    """The prefix before a hold is aborted: it is read again from its start, not from the held record."""
+    late = loan("late")
+    held = Sent(late[:4] + b"\x63" + late[5:], b"late", partition=0)
+    firsts = [sent(f"r{number}") for number in range(6)]
+    log = Log(numbered([*firsts, held, sent("z")]))
+    contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=4)
+    live(log, ["ABORT", "ABORT"], contracts=contracts, records=20)
+    assert {(one.partition, offset) for offset, one in log.requests} == set(log.kinds())
+
+
+def test_only_the_record_that_the_broker_blames_is_refused() -> None:
+    """The batch is halved down to it; its neighbours are answered as ever."""
+    log = Log(numbered(sent(f"r{number}") for number in range(16)))
+    offset, one = log.requests[9]
+    live(log, blamed=frozenset({(one.partition, offset)}), records=16)
+    kinds = log.kinds()
+    assert "UNPRODUCIBLE" == kinds.pop((one.partition, offset))
+    assert {"SCORED"} == set(kinds.values())
+    assert 15 == len(kinds)
+
+
+def test_an_outage_never_refuses() -> None:
+    """However often a transaction is aborted without blaming a record, every request is answered in the end."""
+    log = Log(numbered(sent(f"r{number}") for number in range(10)))
+    live(log, ["ABORT"] * 50)
+    assert {"SCORED"} == set(log.kinds().values())
+
+
+def test_requests_deleted_before_they_were_read_are_one_gap_record() -> None:
+    """Committed below the log's start: GAP, frame and offset in one transaction, then on."""
+    log = Log([(offset, sent("a", 10.0 + offset)) for offset in range(3, 6)])
+    tp = TP(LANE, log.requests[0][1].partition)
+    log.starts[tp] = 3
+    live(log)
+    gaps = [record for _, record in log.terminals if record["kind"] == "GAP"]
+    assert [(0, 3)] == [(gap["request_offset"], gap["until_offset"]) for gap in gaps]
+    assert 4 == len(log.terminals)
+
+
+@pytest.mark.parametrize(
+    ("word", "damage"),
+    [
+        ("OFFSETS_WENT_BACK", lambda log, tp: log.committed.update({tp: 1})),
+        ("OFFSETS_WENT_FORWARD", lambda log, tp: log.committed.update({tp: 3})),
+        ("NO_COMMITTED_OFFSET", lambda log, tp: log.committed.update({tp: None})),
+        ("TOPIC_RECREATED", lambda log, tp: log.topic_ids.update({LANE: b"N" * 16})),
+    ],
+)
+def test_offsets_that_lie_stop_the_worker(word: str, damage: object) -> None:
+    """It says what happened and reads nothing."""
+    log = Log(numbered([sent("a"), sent("a"), sent("a"), sent("b")]))
+    tp = TP(LANE, sent("a").partition)
+    log.requests = log.requests[:2]
+    live(log)
+    log.requests = numbered([sent("a"), sent("a"), sent("a"), sent("a"), sent("b")])
+    before = len(log.steps)
+    assert callable(damage)
+    damage(log, tp)
+    with pytest.raises(OffsetsError, match=word):
+        live(log)
+    assert before == len(log.steps)
+
+
+@pytest.mark.parametrize("foreign", [b"F" * 16, b"L" * 16])
+def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes) -> None:
+    """Another changelog's state, or one newer than the log: restored in full, and nothing foreign stays."""
+    log = Log(requests(3))
+    live(log, contracts=TwinContracts(SNAPSHOT))
+    log.requests += [(100, sent("new", partition=0, key=b"new"))]
+    source, store = TwinSource(log), MemoryStore()
+    for partition in range(PARTITIONS):
+        store.open(partition)
+        store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
+    from streams.loop import Edges, recover
+    from tests.pipeline.world import AmountModel
+    from tests.scenarios.twin import CHANGELOG_ID, TwinChangelog, TwinSink
+
+    edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT), AmountModel())
+    recover(TPS, edges, log.app, CHANGELOG_ID, lambda: None)
+    assert folded(log) == state(store)
+
+
+def test_lanes_assigned_apart_stop_the_worker() -> None:
+    """Partition i of every lane shares one store: one worker must own them all."""
+    log = Log(requests(1))
+    log.app = log.app._replace(topic_ids={**log.app.topic_ids, "loans.requests.bulk": b"B" * 16})
+    log.topic_ids = dict(log.app.topic_ids)
+    with pytest.raises(Stop, match=r"loans\.requests\.bulk"):
+        live(log)
+
+
+def test_a_death_is_a_death() -> None:
+    """The twin's own fault reaches the loop's caller."""
+    with pytest.raises(Died):
+        raise Died

@@ -1,0 +1,242 @@
+"""A log in memory that obeys the rules that the loop relies on, and fails on demand.
+
+It is no Kafka: it proves what the loop decides, not what a broker does. Every claim about the broker has its test in
+`tests/integration`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from streams.contracts import Snapshot
+from streams.errors import OutcomeUnknown
+from streams.frames import frame_put
+from streams.loop import Edges, Loop
+from streams.pipeline import App
+from streams.ports import Assignment
+from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
+from streams.state.memory import MemoryStore
+from tests.pipeline.world import LANE, PARTITIONS, SNAPSHOT, AmountModel, Sent, app, batch, decode_step
+
+CHANGELOG_ID = b"L" * 16
+TPS = frozenset(TP(LANE, partition) for partition in range(PARTITIONS))
+
+
+class Died(Exception):
+    """The process was killed here."""
+
+
+class Log:
+    """Requests, committed offsets, changelog and terminal records: what outlives every process."""
+
+    def __init__(self, requests: Sequence[tuple[int, Sent]], application: App | None = None) -> None:
+        self.requests = list(requests)
+        self.app = application or app()
+        self.committed: dict[TP, int | None] = dict.fromkeys(TPS, 0)
+        self.changelog: dict[int, list[Put]] = {partition: [] for partition in range(PARTITIONS)}
+        self.starts: dict[TP, int] = dict.fromkeys(TPS, 0)
+        self.topic_ids = dict(self.app.topic_ids)
+        self.terminals: list[tuple[tuple[int, int], dict[str, Any]]] = []
+        self.steps: list[Step] = []
+        for tp in TPS:
+            self.changelog[tp.partition].append(frame_put(LANE, Frame(self.topic_ids[LANE], 0)))
+
+    def commit(self, step: Step) -> dict[int, int]:
+        """Make a step visible, whole."""
+        self.committed |= step.next
+        for partition, puts in step.puts.items():
+            self.changelog[partition] += puts
+        self.terminals += decode_step(step, self.app)
+        self.steps.append(step)
+        return {partition: len(self.changelog[partition]) - 1 for partition in step.puts}
+
+    def ends(self) -> dict[TP, int]:
+        """Where each partition's requests end."""
+        ends = dict.fromkeys(TPS, 0)
+        for offset, one in self.requests:
+            ends[TP(LANE, one.partition)] = max(ends[TP(LANE, one.partition)], offset + 1)
+        return ends
+
+    def kinds(self) -> dict[tuple[int, int], str]:
+        """Return each origin's terminal kind. Asserts that no origin has two."""
+        assert len({origin for origin, _ in self.terminals}) == len(self.terminals), (
+            "an origin has two terminal records"
+        )
+        return {origin: record["kind"] for origin, record in self.terminals}
+
+
+class TwinSource:
+    """Reads the log; `moves` says after how many polls the assignment is taken away and given back."""
+
+    def __init__(self, log: Log, moves: Sequence[int] = ()) -> None:
+        self.log, self.moves, self.polls, self.epoch, self.told = log, set(moves), 0, 1, 0
+        self.positions: dict[TP, int] = {}
+        self.closed = False
+
+    def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
+        self.polls += 1
+        if self.polls in self.moves:
+            self.epoch += 1
+        if self.told != self.epoch:
+            self.told, self.positions = self.epoch, {}
+            return Assignment(self.epoch, TPS)
+        due = [
+            (offset, one)
+            for offset, one in self.log.requests
+            if offset >= self.positions.get(TP(LANE, one.partition), 1 << 62)
+        ][:limit]
+        for offset, one in due:
+            self.positions[TP(LANE, one.partition)] = offset + 1
+        return batch(due)._replace(lease=Lease(self.epoch, None))
+
+    def committed(self, tps: frozenset[TP]) -> Mapping[TP, int | None]:
+        return dict(self.log.committed)
+
+    def bounds(self, tps: frozenset[TP]) -> Mapping[TP, tuple[int, int]]:
+        ends = self.log.ends()
+        return {tp: (self.log.starts[tp], max(ends[tp], self.log.starts[tp])) for tp in tps}
+
+    def lease(self) -> Lease:
+        return Lease(self.epoch, None)
+
+    def topic_ids(self) -> Mapping[str, bytes]:
+        return self.log.topic_ids
+
+    def resume(self, positions: Mapping[TP, int]) -> None:
+        self.positions |= positions
+
+    def seek(self, positions: Mapping[TP, int]) -> None:
+        self.positions |= positions
+
+    def pause(self, tps: frozenset[TP]) -> None:
+        for tp in tps:
+            self.positions.pop(tp, None)
+
+    def keep_alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TwinSink:
+    """Ends each transaction as its script says: ABORT, UNKNOWN (committed or not), DIE (before or after), BLAME."""
+
+    def __init__(self, log: Log, script: Iterator[str], blamed: frozenset[tuple[int, int]] = frozenset()) -> None:
+        self.log, self.script, self.blamed = log, script, blamed
+
+    def transact(self, step: Step) -> Ended:
+        fate = next(self.script, "COMMIT")
+        payloads = {origin for origin, record in decode_step(step, self.log.app) if record["kind"] != "UNPRODUCIBLE"}
+        if payloads & self.blamed:
+            return Ended(Outcome.ABORTED, {}, "Message size too large", blames_record=True)
+        match fate:
+            case "ABORT":
+                return Ended(Outcome.ABORTED, {}, "rebalance")
+            case "UNKNOWN_LOST":
+                return Ended(Outcome.UNKNOWN, {}, "timed out")
+            case "DIE_BEFORE":
+                raise Died
+        checkpoints = self.log.commit(step)
+        match fate:
+            case "UNKNOWN_DONE":
+                return Ended(Outcome.UNKNOWN, {}, "timed out")
+            case "DIE_AFTER":
+                raise Died
+        return Ended(Outcome.COMMITTED, checkpoints)
+
+    def close(self) -> None:
+        pass
+
+
+class TwinChangelog:
+    """Reads the log's changelog."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def topic_id(self) -> bytes:
+        return CHANGELOG_ID
+
+    def bounds(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+        return {partition: (0, len(self.log.changelog[partition])) for partition in partitions}
+
+    def read(self, partition: int, begin: int, end: int) -> Iterator[tuple[Sequence[Put], int]]:
+        for position in range(begin, end, 3):
+            until = min(position + 3, end)
+            yield self.log.changelog[partition][position:until], until
+
+
+class TwinContracts:
+    """Knows its snapshot, and learns one more pair when `resolve` has been asked often enough."""
+
+    def __init__(self, snapshot: Snapshot = SNAPSHOT, later: Snapshot | None = None, after: int = 3) -> None:
+        self.known, self.later, self.asked, self.after = dict(snapshot), dict(later or {}), 0, after
+
+    def snapshot(self) -> Snapshot:
+        return self.known
+
+    def resolve(self, topic: str, schema_id: int) -> bool:
+        self.asked += 1
+        if self.asked >= self.after and (topic, schema_id) in self.later:
+            self.known[topic, schema_id] = self.later[topic, schema_id]
+        return (topic, schema_id) in self.known
+
+
+LoopClass = Callable[..., Loop]
+
+
+def live(
+    log: Log,
+    script: Sequence[str] = (),
+    *,
+    moves: Sequence[int] = (),
+    records: int = 4,
+    lose_state: bool = False,
+    blamed: frozenset[tuple[int, int]] = frozenset(),
+    contracts: TwinContracts | None = None,
+    loop_class: LoopClass = Loop,
+    turns_max: int = 400,
+) -> MemoryStore:
+    """Run workers, one after the other, until every request is committed; a death or an unknown outcome starts the next.
+
+    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk.
+    """
+    store, fates, turns = MemoryStore(), iter(script), 0
+    contracts = contracts or TwinContracts()
+    ticks = iter(range(10**6))
+    while True:
+        source = TwinSource(log, moves)
+        edges = Edges(source, TwinSink(log, fates, blamed), store, TwinChangelog(log), contracts, AmountModel())
+        loop = loop_class(
+            edges,
+            log.app,
+            records=records,
+            age_ms=1,
+            watch=lambda: None,
+            wait=lambda _: None,
+            clock=lambda: next(ticks),
+        )
+        try:
+            while log.committed != log.ends():
+                turns += 1
+                assert turns < turns_max, f"no end in sight: {log.committed} of {log.ends()}"
+                loop.turn()
+            return store
+        except (Died, OutcomeUnknown):
+            if lose_state:
+                store = MemoryStore()
+
+
+def folded(log: Log) -> dict[int, dict[bytes, bytes]]:
+    """What the changelog says the state is."""
+    return {partition: {put.key: put.value for put in puts} for partition, puts in log.changelog.items()}
+
+
+def state(store: MemoryStore) -> dict[int, dict[bytes, bytes]]:
+    """What the local state holds."""
+    return {partition: store.items(partition) for partition in range(PARTITIONS)}
+
+
+def checkpoint(offset: int) -> Checkpoint:
+    """A checkpoint of this changelog."""
+    return Checkpoint(CHANGELOG_ID, offset)
