@@ -181,8 +181,7 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
         else:
             admin.alter(change.topic, change.configs)
     began = begin_where_nothing_began(settings, admin, admin.topics(names(settings)), from_end=from_end)
-    done = planned.lines() if planned.changes or not began else planned.lines()[1:]
-    return [*done, *(f"begin         {tp} at offset {offset}" for tp, offset in sorted(began.items()))]
+    return [*planned.lines(), *(f"begin         {tp} at offset {offset}" for tp, offset in sorted(began.items()))]
 
 
 _COMMON = (

@@ -57,7 +57,8 @@ def _column(rows: Cursor, field: Field) -> Column:
         case "double":
             return Numbers(bits.doubles(rows.buffer)[rows.take(8)], rows.null)
         case "float":
-            return Numbers(bits.floats(rows.buffer)[rows.take(4)].astype(np.float64), rows.null)
+            with np.errstate(invalid="ignore"):  # widening a signalling NaN is no error here
+                return Numbers(bits.floats(rows.buffer)[rows.take(4)].astype(np.float64), rows.null)
         case "fixed":
             length = np.full(len(rows), field.size, np.int64)
             if rows.null is not None:

@@ -6,7 +6,7 @@ made by the code that serves them, so training and serving cannot differ.
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -60,29 +60,32 @@ def train(contract_file: Path, folder: Path) -> Trained:
     library = lightgbm.require()
     contract = schema.parse(contract_file.read_text("utf-8"))
     winter = data.flights(1, 2)
-    arrived = winter.filter(pl.col("late").is_not_null())
-    known, later = arrived.filter(pl.col("day") < HELD_OUT), winter.filter(pl.col("day") >= HELD_OUT)
-    about = _manifest(contract_file.name, {name: known[name].unique().sort().to_list() for name in CATEGORIES})
-    features = manifest.parse(about.encode()).features
-    matrix, refused = _matrix(contract, features, known)
-    assert not refused, "a category of the training set is not in its own list"
+    known = winter.filter(pl.col("late").is_not_null(), pl.col("day") < HELD_OUT)
+    later = winter.filter(pl.col("day") >= HELD_OUT)
+    toml = _manifest(contract_file.name, contract, {name: known[name].unique().sort() for name in CATEGORIES})
+    about = manifest.parse(toml.encode())
+    matrix, scorable = _matrix(contract, about.features, known)
+    assert scorable.all(), "a category of the training set is not in its own list"
     dataset = library.Dataset(
         matrix,
         known["late"].to_numpy(),
-        feature_name=[feature.name for feature in features],
-        categorical_feature=[at for at, feature in enumerate(features) if feature.kind == "category"],
+        feature_name=[feature.name for feature in about.features],
+        categorical_feature=[at for at, feature in enumerate(about.features) if feature.kind == "category"],
     )
     text = cast(str, library.train(SETTINGS, dataset, TREES).model_to_string())
-    model = lightgbm.LightGbm(text.encode(), manifest.parse(about.encode()))
-    matrix_later, refused = _matrix(contract, features, later)
-    judged = later.with_columns(score=model.score(matrix_later)).filter(~pl.Series(_mask(refused, len(later))))
-    weeks = reference.measure(features, matrix, known["event_time"].to_numpy(), block_ms=WEEK_MS)
+    matrix_later, scorable = _matrix(contract, about.features, later)
+    scores = lightgbm.LightGbm(text.encode(), about).score(matrix_later)
+    judged = later.with_columns(score=scores).filter(scorable)
+    weeks = reference.measure(about.features, matrix, known["event_time"].to_numpy(), block_ms=WEEK_MS)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / manifest.FILE).write_text(about, "utf-8")
-    (folder / contract_file.name).write_bytes(contract_file.read_bytes())
-    (folder / "model.txt").write_text(text, "utf-8")
-    (folder / "reference.json").write_text(weeks.model_dump_json(indent=1), "utf-8")
-    (folder / "golden.jsonl").write_text(_golden(judged), "utf-8")
+    for name, content in {
+        manifest.FILE: toml,
+        contract_file.name: contract_file.read_text("utf-8"),
+        "model.txt": text,
+        "reference.json": weeks.model_dump_json(indent=1),
+        "golden.jsonl": _golden(judged),
+    }.items():
+        (folder / name).write_bytes(content.encode())
     judged = judged.filter(pl.col("late").is_not_null())
     return Trained(folder, len(known), len(judged), auc(judged["score"].to_numpy(), judged["late"].to_numpy()))
 
@@ -99,17 +102,13 @@ def auc(scores: Floats, positive: Bools) -> float:
     return float(above / (positives * negatives))
 
 
-def _matrix(contract: Contract, features: Sequence[Feature], flights: pl.DataFrame) -> tuple[Floats, list[int]]:
-    """Return the matrix of some flights, and which of them the features refuse."""
+def _matrix(contract: Contract, features: Sequence[Feature], flights: pl.DataFrame) -> tuple[Floats, Bools]:
+    """Return the matrix of some flights, and which of them the features do not refuse."""
     decoded = rows.decoded(contract, data.requests(flights))
     matrix, refusals = Features(features, [contract]).matrix(decoded, contract, np.arange(len(flights)))
-    return matrix, list(refusals.rows)
-
-
-def _mask(refused: list[int], count: int) -> Bools:
-    mask = np.zeros(count, np.bool_)
-    mask[refused] = True
-    return mask
+    scorable = np.ones(len(flights), np.bool_)
+    scorable[list(refusals.rows)] = False
+    return matrix, scorable
 
 
 def _golden(judged: pl.DataFrame) -> str:
@@ -125,15 +124,18 @@ def _golden(judged: pl.DataFrame) -> str:
     return "".join(json.dumps({"request": request, "score": score}) + "\n" for request, score in lines)
 
 
-def _manifest(contract: str, categories: Mapping[str, Sequence[str]]) -> str:
+def _manifest(file: str, contract: Contract, categories: Mapping[str, Iterable[str]]) -> str:
     """Return the manifest's TOML. JSON's strings and lists of strings are TOML's, too."""
-    features = "\n".join(
-        f'[[features]]\nname = "{name}"\nkind = "category"\ncategories = {json.dumps(categories[name])}\n'
-        'missing = "refuse"\nunseen = "refuse"\n'
-        if name in categories
-        else f'[[features]]\nname = "{name}"\nkind = "number"\nmissing = "nan"\n'
-        for name in data.INPUTS
-    )
+    features = []
+    for name in data.INPUTS:
+        field = contract.field(name)
+        features += ["[[features]]", f'name = "{name}"']
+        if name in categories:
+            features += ['kind = "category"', f"categories = {json.dumps(list(categories[name]))}", 'unseen = "refuse"']
+        else:
+            features += ['kind = "number"']
+        features += ['missing = "nan"', ""] if field and field.null_branch is not None else [""]
+    lines = "\n".join(features)
     return f"""\
 # Will a flight out of New York arrive more than {data.LATE_MINUTES} minutes late?
 name = "{NAME}"
@@ -144,9 +146,9 @@ artifact = "model.txt"
 extra_fields = "refuse"
 
 [[accepts]]
-contract = "{contract}"
+contract = "{file}"
 
-{features}
+{lines}
 [output]
 classes = ["on_time", "late"]
 positive = "late"

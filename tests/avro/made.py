@@ -114,7 +114,9 @@ def random_value(field: Field, rng: random.Random) -> Any:
 
 def random_text(rng: random.Random) -> str:
     """Return a text of up to 300 characters: often short, sometimes not ASCII."""
-    alphabet = rng.choice(["ABC019", "abc-xyz ", "aé", "Жшя", "日本", "a🛫\0", "\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"])
+    alphabet = rng.choice(
+        ["ABC019", "abc-xyz ", "aé", "Жшя", "日本", "a🛫\0", "\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"]
+    )
     return "".join(rng.choices(alphabet, k=rng.choice([0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 66, 300])))
 
 

@@ -1,0 +1,69 @@
+"""What `streams verify` found: for people, as JSON, and as an exit code. Room: top-level value, pure."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from streams.errors import UNCHECKED
+from streams.records import TP
+
+
+class Row(NamedTuple):
+    """What is true of one source partition."""
+
+    tp: TP
+    start: int | None
+    log_start: int
+    committed: int | None
+    requests: int
+    """Requests that were judged."""
+    answered: int
+
+
+class Report(NamedTuple):
+    """What was checked, what is wrong, and what could not be checked."""
+
+    rows: tuple[Row, ...]
+    kinds: Mapping[str, int]
+    violations: Mapping[str, int]
+    examples: tuple[str, ...]
+    """The first violations of each name, with coordinates."""
+    unchecked: Mapping[str, int]
+
+    @property
+    def exit_code(self) -> int:
+        """0: all checked and right; 1: a violation; 3: nothing wrong, but a part is unchecked."""
+        return 1 if self.violations else UNCHECKED if self.unchecked else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        doubled = self.violations.get("DOUBLED", 0) + self.violations.get("TWICE_SCORED", 0)
+        return {
+            "exit_code": self.exit_code,
+            "requests": sum(row.requests for row in self.rows),
+            "answered": sum(row.answered for row in self.rows),
+            "lost": self.violations.get("LOST", 0),
+            "doubled": doubled,
+            "outcomes": dict(sorted(self.kinds.items())),
+            "violations": dict(sorted(self.violations.items())),
+            "examples": list(self.examples),
+            "unchecked": dict(self.unchecked),
+            "partitions": [{**row._asdict(), "tp": str(row.tp)} for row in self.rows],
+        }
+
+    def lines(self) -> list[str]:
+        """Return the report for people."""
+        lines = [f"{'request topic':40} {'partitions':>10} {'requests':>12} {'answered':>12}"]
+        for topic in dict.fromkeys(row.tp.topic for row in self.rows):
+            rows = [row for row in self.rows if row.tp.topic == topic]
+            requests, answered = sum(row.requests for row in rows), sum(row.answered for row in rows)
+            lines.append(f"{topic:40} {len(rows):>10} {requests:>12,} {answered:>12,}")
+        lines += [f"  {kind:38} {'':>10} {'':>12} {count:>12,}" for kind, count in sorted(self.kinds.items())]
+        lines += [f"VIOLATION {name}: {count:,}" for name, count in sorted(self.violations.items())]
+        lines += [f"  {example}" for example in self.examples]
+        lines += [f"unchecked: {count:,} {what}" for what, count in self.unchecked.items()]
+        verdict = {
+            0: "Everything was checked, and is right: each request has exactly one terminal record.",
+            1: "The guarantee is broken.",
+            UNCHECKED: "Nothing wrong was found, but a part could not be checked.",
+        }
+        return [*lines, verdict[self.exit_code]]

@@ -1,0 +1,230 @@
+"""A whole application on the real stack: config, topics, contracts, model, producers, workers, answers."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from streams import schemas_dir, topics
+from streams.avro.encode import encode_one
+from streams.avro.schema import parse
+from streams.config import Settings, load
+from streams.dev import Stack
+from streams.headers import origin_of
+from streams.kafka.admin import Admin
+from streams.models.packages import register as register_model
+from streams.models.store import open_store
+from streams.records import TP
+from streams.registering import product_ids, register
+from streams.supervisor import worker_command
+from tests.models import small_packages
+
+_SCHEMAS = {
+    name: fastavro.parse_schema(json.loads((schemas_dir() / f"{name}.avsc").read_text()))
+    for name in ("result", "outcome")
+}
+
+
+def until(done: Callable[[], bool], seconds: float = 30.0, *, what: str = "it") -> float:
+    """Wait for a condition and return how long it took; fail after the deadline."""
+    begun, wait = time.monotonic(), threading.Event()
+    while not done():
+        assert time.monotonic() - begun < seconds, f"{what} did not happen in {seconds} s"
+        wait.wait(0.05)
+    return time.monotonic() - begun
+
+
+def documented(contract: str) -> dict[str, Any]:
+    """Return a contract with the docs that registering asks for; they are not part of its fingerprint."""
+    schema: dict[str, Any] = json.loads(contract)
+    return {**schema, "doc": "A question.", "fields": [{**field, "doc": "A field."} for field in schema["fields"]]}
+
+
+class Application:
+    """One application under its own name, and what a test does with it."""
+
+    def __init__(
+        self, stack: Stack, name: str, home: Path, *, lanes: Sequence[str] = ("live",), partitions: int = 2, more: str = ""
+    ) -> None:
+        self.stack, self.name, self.home = stack, name, home
+        self.lanes = [f"{name}.requests.{lane}" for lane in lanes]
+        (home / "ask.avsc").write_text(json.dumps(documented(small_packages.CONTRACT)))
+        self.config = home / f"{name}.toml"
+        requests = "".join(
+            f'[[requests]]\ntopic = "{lane}"\ncontract = "ask.avsc"\npartitions = {partitions}\n' for lane in self.lanes
+        )
+        self.config.write_text(
+            f'[app]\nid = "{name}"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{stack.bootstrap}"\n'
+            f'[schema_registry]\nurl = "{stack.registry_url}"\n{requests}'
+            f'[model]\nstore = "file:store"\nname = "late"\nversion = "1"\n{more}'
+        )
+        self.settings: Settings = load(self.config)
+        self.admin = Admin(self.settings.kafka)
+        self._register()
+        topics.apply(self.settings)
+        self.schema = json.loads(small_packages.CONTRACT)
+        self.ids = product_ids(self.settings)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.sent = 0
+
+    def _register(self) -> None:
+        found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
+        self.schema_id = found[f"{self.lanes[0]}-value"]
+        package = small_packages.write(small_packages.files(), self.home / "package")
+        register_model(package, open_store(self.settings.model.store), parse)
+
+    # requests
+
+    def value(self, request_id: str, carrier: str = "UA", delay: float | None = 5.0) -> bytes:
+        """Return a framed request."""
+        row = {"request_id": request_id, "carrier": carrier, "delay": delay}
+        return b"\0" + self.schema_id.to_bytes(4, "big") + encode_one(self.schema, row)
+
+    def send(
+        self,
+        records: Iterable[tuple[bytes | None, bytes | None]],
+        *,
+        lane: int = 0,
+        partitioner: str = "murmur2_random",
+        partition: int | None = None,
+        **settings: Any,
+    ) -> int:
+        """Produce (key, value)s and wait for all acknowledgements; return how many."""
+        producer = Producer(
+            {"bootstrap.servers": self.stack.bootstrap, "partitioner": partitioner, "linger.ms": 5, **settings}
+        )
+        lost: list[object] = []
+
+        def delivered(error: object, _: object) -> None:
+            if error is not None:
+                lost.append(error)
+
+        count = 0
+        for key, value in records:
+            where = {} if partition is None else {"partition": partition}
+            producer.produce(self.lanes[lane], value, key, on_delivery=delivered, **where)
+            producer.poll(0)
+            count += 1
+        assert 0 == producer.flush(30)
+        assert not lost, lost[:3]
+        self.sent += count
+        return count
+
+    def ask(self, ids: Iterable[str], **values: Any) -> int:
+        """Produce good requests under their keys."""
+        return self.send((name.encode(), self.value(name, **values)) for name in ids)
+
+    # workers
+
+    def start(self, slot: str = "t-00", module: str = "streams.worker", config: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start one slot's worker process."""
+        command = worker_command(config or self.config, slot)
+        command[command.index("streams.worker")] = module
+        log = (self.home / f"{slot}.log").open("ab")
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=dict(os.environ))
+        self.workers.append(worker)
+        return worker
+
+    def supervise(self, workers: int = 1, *, instance: str = "s") -> subprocess.Popen[bytes]:
+        """Start `streams scorer run`."""
+        log = (self.home / f"supervisor-{instance}.log").open("ab")
+        command = [sys.executable, "-m", "streams.cli", "scorer", "run", "-c", str(self.config)]
+        command += ["--workers", str(workers), "--instance", instance]
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+        self.workers.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End every process of this application that still runs."""
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGCONT)
+                worker.terminate()
+        for worker in self.workers:
+            try:
+                worker.wait(15)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+    def log(self, slot: str = "t-00") -> str:
+        """Return what a worker said."""
+        return (self.home / f"{slot}.log").read_text()
+
+    # answers
+
+    def tps(self) -> list[TP]:
+        """Return the source partitions."""
+        return [TP(lane, partition) for lane in self.lanes for partition in range(self.settings.partitions)]
+
+    def lag(self) -> int:
+        """Return how many offsets are not committed yet."""
+        ends = self.admin.offsets(self.tps(), "latest")
+        committed = self.admin.committed(self.settings.group, self.tps())
+        return sum(ends[tp] - (committed[tp] or 0) for tp in self.tps())
+
+    def drained(self, seconds: float = 60.0) -> float:
+        """Wait until everything that was sent is committed; return how long it took."""
+        try:
+            return until(lambda: self.lag() == 0, seconds, what="the drain")
+        except AssertionError as error:
+            logs = "\n".join(path.read_text()[-3_000:] for path in self.home.glob("*.log"))
+            raise AssertionError(f"{error}\n{logs}") from None
+
+    def terminals(self) -> list[dict[str, Any]]:
+        """Return every terminal record that a read_committed reader sees, decoded; START records left out."""
+        found = [self._decoded(message) for message in self.read([self.settings.results, self.settings.outcomes, *map(self.settings.dlq, self.lanes)])]
+        return [record for record in found if record["kind"] != "START"]
+
+    def kinds(self) -> Counter[str]:
+        """Return how many terminal records there are of each kind."""
+        return Counter(record["kind"] for record in self.terminals())
+
+    def read(self, names: Sequence[str], isolation: str = "read_committed") -> list[Any]:
+        """Return every record of some topics."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.stack.bootstrap,
+                "group.id": f"{self.name}.reader",
+                "enable.auto.commit": False,
+                "isolation.level": isolation,
+                "enable.partition.eof": True,
+            }
+        )
+        tps = [TopicPartition(name, partition, 0) for name in names for partition in range(self.settings.partitions)]
+        consumer.assign(tps)
+        messages, open_ends = [], {(tp.topic, tp.partition) for tp in tps}
+        deadline = time.monotonic() + 30
+        while open_ends and time.monotonic() < deadline:
+            for message in consumer.consume(10_000, 0.2):
+                if message.error():
+                    open_ends.discard((message.topic(), message.partition()))
+                else:
+                    messages.append(message)
+        consumer.close()
+        assert not open_ends, f"no end of {open_ends}"
+        return messages
+
+    def _decoded(self, message: Any) -> dict[str, Any]:
+        if message.topic().endswith(".dlq"):
+            origin = origin_of(message.headers())
+            assert origin is not None
+            reason = dict(message.headers())["__dlq.errors.reason"].decode()
+            at = (origin.topic, origin.partition, origin.offset)
+            return {"kind": reason, "topic": "dlq", "at": at, "value": message.value(), "key": message.key()}
+        name = "result" if message.topic() == self.settings.results else "outcome"
+        record = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), _SCHEMAS[name], None)
+        assert isinstance(record, dict)
+        at = (record["request_topic"], record["request_partition"], record["request_offset"])
+        return {"kind": "SCORED", **record, "topic": name, "at": at, "bytes": message.value(), "key": message.key()}
