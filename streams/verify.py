@@ -68,7 +68,7 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Re
     ends = admin.offsets(sources, "latest")
     partitions = []
     for tp in sources:
-        requests = np.frombuffer(reading.requests.get(tp, array("q")), dtype=np.int64)
+        requests = _column(reading.requests.get(tp, array("q")))
         topic_id = found[tp.topic].topic_id
         partitions.append(Partition(tp, topic_id, starts[tp], committed[tp], ends[tp], requests))
     cut = frozenset(tp for tp in answers if starts[tp] > 0)
@@ -165,11 +165,12 @@ class _Reading:
         record = self._readers.read(value)
         identity = _identity(record["tenant"], record["request_id"], record["run_id"])
         source = record["request_topic"], record["request_topic_id"], record["request_partition"]
-        self._append_ms.append(record["append_time"])
+        append_ms, offset = record["append_time"], record["request_offset"]
         self._scored.append(len(self._at))
         self._identity += identity
+        self._append_ms.append(append_ms)
         self._kinds[SCORED] += 1
-        return source, record["request_offset"]
+        return source, offset
 
     def _outcome(self, value: bytes | None, headers: Headers | None) -> tuple[Source, int] | None:  # noqa: ARG002
         record = self._readers.read(value)

@@ -420,12 +420,13 @@ def test_the_registry_writes_before_it_answers_and_listens_on_loopback_only() ->
     ],
 )
 def test_last_words_are_quoted_and_explained(tmp_path: Path, line: str, advice: str) -> None:
-    """The end of the log, not its beginning, and what to do about it."""
+    """The end of the log, without the stack trace that ends every Java program's, and what to do about it."""
     log = logs.log_file(tmp_path, "broker")
-    log.write_text("".join(f"line {n}\n" for n in range(1000)) + line + "\n")
+    frames = "\tat org.apache.kafka.A.b(A.java:1)\n" * 100 + "\t... 3 more\n"
+    log.write_text("".join(f"line {n}\n" for n in range(10_000)) + f"{line}\n{frames}")
     words = logs.obituary("broker", 1, log)
-    assert words.startswith("The broker ended by itself, exit code 1. Its last lines:\n    line 986\n")
-    assert f"\n    {line}\n" in words
+    assert words.startswith("The broker ended by itself, exit code 1. Its last lines:\n    line 9986\n")
+    assert f"line 9999\n    {line}\n" in words
     assert advice in words.splitlines()[-1]
 
 

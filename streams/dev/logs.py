@@ -10,6 +10,8 @@ ADVICE = {
     "OutOfMemoryError": "Its heap is full, which the local stack's work should not do: start again.",
 }
 
+_TAIL_BYTES = 1 << 16
+
 
 def log_file(directory: Path, name: str) -> Path:
     """Return where the output of `broker` or `registry` goes."""
@@ -23,14 +25,22 @@ def keep_previous(log: Path) -> None:
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log, indented."""
-    lines = log.read_text("utf-8", errors="replace").splitlines()[-count:] if log.is_file() else []
-    return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
+    """Return the end of a log, indented, without the frames of Java's stack traces, which would fill it."""
+    lines = [line for line in _tail(log).splitlines() if not line.lstrip().startswith(("at ", "... "))]
+    return "\n".join(f"    {line}" for line in lines[-count:]) or "    (it wrote nothing)"
 
 
 def obituary(name: str, returncode: int | None, log: Path) -> str:
     """Return what there is to say about a child that ended by itself: its last lines, and what they mean."""
-    words = last_lines(log)
+    words = _tail(log)
     advice = [advice for sign, advice in ADVICE.items() if sign in words] or [f"All it said is in {log}."]
     code = "" if returncode is None else f", exit code {returncode}"
-    return f"The {name} ended by itself{code}. Its last lines:\n{words}\n{' '.join(advice)}"
+    return f"The {name} ended by itself{code}. Its last lines:\n{last_lines(log)}\n{' '.join(advice)}"
+
+
+def _tail(log: Path) -> str:
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return file.read().decode("utf-8", errors="replace")

@@ -92,6 +92,9 @@ class Stack:
             self._await_broker()
             if self._with_registry:
                 self._await_registry()
+        except OSError as error:
+            self._end_all()
+            raise SetupError(f"The stack could not be started in {self.directory}: {error}.") from error
         except BaseException:
             self._end_all()
             raise

@@ -30,7 +30,8 @@ log = structlog.get_logger()
 
 CHECKPOINT = b"c"
 """Key of the checkpoint; it is never in the changelog."""
-_CHECKPOINT = struct.Struct(">B16sq")
+_CHECKPOINT = struct.Struct(">B16sIq")
+"""Format, topic id, partition (a directory may have been moved), offset."""
 FORMAT = 1
 
 
@@ -66,8 +67,8 @@ class RocksStore:
         raw = self._open[partition].get(CHECKPOINT)
         if raw is None or len(raw) != _CHECKPOINT.size or raw[0] != FORMAT:
             return None
-        _, topic_id, offset = _CHECKPOINT.unpack(raw)
-        return Checkpoint(topic_id, offset)
+        _, topic_id, owner, offset = _CHECKPOINT.unpack(raw)
+        return Checkpoint(topic_id, offset) if owner == partition else None
 
     def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return each key's value, or None."""
@@ -79,7 +80,7 @@ class RocksStore:
         put = batch.put
         for key, value in puts:
             put(key, value)
-        put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, checkpoint.offset))
+        put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, partition, checkpoint.offset))
         self._open[partition].write(batch)
 
     def forget(self, partition: int) -> None:

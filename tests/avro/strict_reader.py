@@ -24,16 +24,15 @@ class Real(NamedTuple):
     bits: bytes
 
 
-Value: TypeAlias = None | int | Real | bytes
+Value: TypeAlias = int | Real | bytes | None
 
 
-class Malformed(Exception):  # noqa: N818 (it is a verdict)
-    """The datum is not valid: index of the field (the number of fields for what is left over), byte, and why."""
+class Malformed(Exception):
+    """The datum is not valid: the byte, why, and the field's index (the number of fields for what is left over)."""
 
-    def __init__(self, position: int, why: str) -> None:
-        super().__init__(position, why)
-        self.position, self.why = position, why
-        self.field = -1
+    def __init__(self, position: int, why: str, field: int = -1) -> None:
+        super().__init__(position, why, field)
+        self.position, self.why, self.field = position, why, field
 
 
 class Reading(NamedTuple):
@@ -57,9 +56,7 @@ def read(contract: Contract, datum: bytes) -> Reading:
             raise
         edges.append(cursor.at)
     if cursor.at < len(datum):
-        malformed = Malformed(cursor.at, "bytes are left over")
-        malformed.field = len(contract.fields)
-        raise malformed
+        raise Malformed(cursor.at, "bytes are left over", len(contract.fields))
     return Reading(values, edges, cursor.minimal)
 
 
@@ -75,7 +72,7 @@ def write(field: Field, value: Value) -> bytes:
 def varint(number: int) -> bytes:
     """Return the shortest zigzag varint of a number."""
     code = 2 * number if number >= 0 else -2 * number - 1
-    written = []
+    written: list[int] = []
     while True:
         code, seven = divmod(code, 128)
         if not code:

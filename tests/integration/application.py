@@ -51,11 +51,22 @@ def documented(contract: str) -> dict[str, Any]:
     return {**schema, "doc": "A question.", "fields": [{**field, "doc": "A field."} for field in schema["fields"]]}
 
 
+QUICK = "[limits]\nsession_ms = 3000\n"
+"""A worker that is gone is missed sooner than by default."""
+
+
 class Application:
     """One application under its own name, and what a test does with it."""
 
     def __init__(
-        self, stack: Stack, name: str, home: Path, *, lanes: Sequence[str] = ("live",), partitions: int = 2, more: str = ""
+        self,
+        stack: Stack,
+        name: str,
+        home: Path,
+        *,
+        lanes: Sequence[str] = ("live",),
+        partitions: int = 2,
+        more: str = "",
     ) -> None:
         self.stack, self.name, self.home = stack, name, home
         self.lanes = [f"{name}.requests.{lane}" for lane in lanes]
@@ -116,7 +127,7 @@ class Application:
             producer.produce(self.lanes[lane], value, key, on_delivery=delivered, **where)
             producer.poll(0)
             count += 1
-        assert 0 == producer.flush(30)
+        assert producer.flush(30) == 0
         assert not lost, lost[:3]
         self.sent += count
         return count
@@ -127,7 +138,9 @@ class Application:
 
     # workers
 
-    def start(self, slot: str = "t-00", module: str = "streams.worker", config: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, slot: str = "t-00", module: str = "streams.worker", config: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start one slot's worker process."""
         command = worker_command(config or self.config, slot)
         command[command.index("streams.worker")] = module
@@ -184,7 +197,12 @@ class Application:
 
     def terminals(self) -> list[dict[str, Any]]:
         """Return every terminal record that a read_committed reader sees, decoded; START records left out."""
-        found = [self._decoded(message) for message in self.read([self.settings.results, self.settings.outcomes, *map(self.settings.dlq, self.lanes)])]
+        found = [
+            self._decoded(message)
+            for message in self.read(
+                [self.settings.results, self.settings.outcomes, *map(self.settings.dlq, self.lanes)]
+            )
+        ]
         return [record for record in found if record["kind"] != "START"]
 
     def kinds(self) -> Counter[str]:
