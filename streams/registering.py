@@ -182,7 +182,7 @@ def _against_registry(entry: _Entry, client: RegistryClient) -> Iterator[Finding
         yield Finding(
             entry.subject,
             "error",
-            f"{entry.path.name} is not compatible with what is registered, says the registry ({rule}). "
+            f"{entry.path.name} is not compatible with what is registered, says the registry (rule {rule}). "
             "New fields need a default; fields that others read must stay.",
         )
     elif rule == "NONE" and not known:

@@ -300,6 +300,21 @@ def test_a_process_is_known_by_more_than_its_pid(mark: Callable[[int], str | Non
     assert mark(process.pid) is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a process without its first thread is Linux's idea")
+def test_a_process_lives_until_its_last_thread_has_ended() -> None:
+    """A killed Java is a zombie to the eye while its other threads still hold its ports; it is not gone yet."""
+    text = (
+        "import ctypes, platform, sys, threading\n"
+        "threading.Thread(target=sys.stdin.read).start()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60}.get(platform.machine(), 93), 0)"  # exit: this thread only
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE) as process:
+        stat, deadline = Path(f"/proc/{process.pid}/stat"), time.monotonic() + 30
+        while ") Z " not in stat.read_text():
+            assert time.monotonic() < deadline
+        assert start_mark(process.pid) is not None
+
+
 def test_a_recycled_pid_is_another_process() -> None:
     """This very process, under another start time, is not the child that was recorded."""
     own = start_mark(os.getpid())
@@ -408,12 +423,19 @@ def test_the_registry_writes_before_it_answers_and_listens_on_loopback_only() ->
     assert "http://127.0.0.1:18081/apis/ccompat/v7" == apicurio.url(18081)
 
 
+def test_a_cluster_id_is_never_taken_for_an_option() -> None:
+    """One random id in 64 would begin with `-`, and Kafka's tool would then say that the id is missing."""
+    ids = [broker.cluster_id(bytes([first]) + bytes(15)) for first in range(256)]
+    assert [] == [text for text in ids if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", text)]
+
+
 @pytest.mark.parametrize(
     ("line", "advice"),
     [
         ("java.io.IOException: No space left on device", "The disk is full"),
         ("java.net.BindException: Address already in use", "Another program took the port"),
         ("Database may be already in use: [...]", "Another registry uses this folder's database"),
+        ("org.h2.jdbc.JdbcSQLNonTransientException: File corrupted while reading", "database is damaged: delete"),
         ("There is insufficient memory for the Java Runtime Environment to continue.", "too little free memory"),
         ("Terminating due to java.lang.OutOfMemoryError: Java heap space", "Its heap is full"),
         ("something else", "All it said is in "),
@@ -428,6 +450,13 @@ def test_last_words_are_quoted_and_explained(tmp_path: Path, line: str, advice: 
     assert words.startswith("The broker ended by itself, exit code 1. Its last lines:\n    line 9986\n")
     assert f"line 9999\n    {line}\n" in words
     assert advice in words.splitlines()[-1]
+
+
+def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
+    """The registry reports its health in lines of kilobytes."""
+    log = logs.log_file(tmp_path, "registry")
+    log.write_text("x" * 100_000 + "\n")
+    assert 400 == len(logs.last_words(log).splitlines()[1].strip())
 
 
 def test_the_compose_file_runs_the_same_versions_with_the_same_settings() -> None:

@@ -166,7 +166,7 @@ def _value(field: _Field, values: Longs | Doubles | Spans, null: Bools | None, r
         case "float" | "double", Doubles(numbers):
             yield Cells(numbers.astype("<f4" if field.kind == "float" else "<f8"), present)
         case _:
-            raise ValueError(f"{type(values).__name__} for a {field.kind}")
+            raise ValueError(f"{type(values).__name__} for the type {field.kind}")
 
 
 def _whole(numbers: Ints, present: Bools | None) -> Varint:

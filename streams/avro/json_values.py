@@ -83,7 +83,7 @@ def _copy(value: object, depth: int, left: list[int]) -> Json:
         case Mapping():
             return {_text(key): _copy(item, depth + 1, left) for key, item in value.items()}
         case _:
-            raise SchemaRefused(f"The schema holds a {type(value).__name__}, which is not JSON.")
+            raise SchemaRefused(f"The schema holds a Python {type(value).__name__}, which is not JSON.")
 
 
 def _text(value: object) -> str:

@@ -54,7 +54,7 @@ class Trained(NamedTuple):
 def train(contract_file: Path, folder: Path) -> Trained:
     """Train the model and write its package to a folder, which is made; what it holds already is overwritten.
 
-    The same data, library and machine give the same bytes. Takes about three seconds.
+    The same data, library and machine give the same bytes. Takes one to three seconds.
     Raises: SetupError where the data or LightGBM are missing.
     """
     library = lightgbm.require()

@@ -89,6 +89,11 @@ def _classpath(archives: Path) -> str:
     return str(archives / "*")
 
 
+def cluster_id(chosen: bytes) -> str:
+    """Return 16 random bytes as Kafka writes ids, never with a leading `-`: its tool would take that for an option."""
+    return base64.urlsafe_b64encode(bytes([chosen[0] & 0x7F]) + chosen[1:]).decode().rstrip("=")
+
+
 def format_storage(java: Path, archives: Path, folder: Path) -> None:
     """Give a fresh node its cluster id; a node that has one keeps it, and its data.
 
@@ -96,10 +101,9 @@ def format_storage(java: Path, archives: Path, folder: Path) -> None:
     """
     if (folder / "data" / "meta.properties").is_file():
         return
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     short_lived = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     tool = [str(java), *short_lived, "-cp", _classpath(archives), "kafka.tools.StorageTool", "format"]
-    tool += ["-t", cluster, "-c", "server.properties"]
+    tool += ["-t", cluster_id(uuid.uuid4().bytes), "-c", "server.properties"]
     try:
         ended = subprocess.run(tool, cwd=folder, capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
     except subprocess.TimeoutExpired:

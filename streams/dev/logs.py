@@ -6,11 +6,14 @@ ADVICE = {
     "No space left on device": "The disk is full: free some space, then start again. What was acknowledged is kept.",
     "Address already in use": "Another program took the port meanwhile: start again, or choose other ports.",
     "Database may be already in use": "Another registry uses this folder's database: end it, or choose another --dir.",
+    "File corrupted": "The registry's database is damaged: delete the folder `registry`, and register schemas again.",
     "insufficient memory": "The machine has too little free memory: the broker needs 0.5 GiB, the registry 0.3 GiB.",
     "OutOfMemoryError": "Its heap is full, which the local stack's work should not do: start again.",
 }
 
 _TAIL_BYTES = 1 << 16
+_LINES = 15
+_WIDTH = 400
 
 
 def log_file(directory: Path, name: str) -> Path:
@@ -24,18 +27,22 @@ def keep_previous(log: Path) -> None:
         log.replace(log.with_suffix(".previous.log"))
 
 
-def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log, indented, without the frames of Java's stack traces, which would fill it."""
-    lines = [line for line in _tail(log).splitlines() if not line.lstrip().startswith(("at ", "... "))]
-    return "\n".join(f"    {line}" for line in lines[-count:]) or "    (it wrote nothing)"
-
-
 def obituary(name: str, returncode: int | None, log: Path) -> str:
-    """Return what there is to say about a child that ended by itself: its last lines, and what they mean."""
-    words = _tail(log)
-    advice = [advice for sign, advice in ADVICE.items() if sign in words] or [f"All it said is in {log}."]
+    """Return what there is to say about a child that ended by itself."""
     code = "" if returncode is None else f", exit code {returncode}"
-    return f"The {name} ended by itself{code}. Its last lines:\n{last_lines(log)}\n{' '.join(advice)}"
+    return f"The {name} ended by itself{code}. {last_words(log)}"
+
+
+def last_words(log: Path) -> str:
+    """Return the last lines of a log, each cut to a readable length, and what they mean.
+
+    The frames of Java's stack traces are left out: they would fill it.
+    """
+    tail = _tail(log)
+    lines = [line for line in tail.splitlines() if not line.lstrip().startswith(("at ", "... "))][-_LINES:]
+    quoted = "\n".join(f"    {line[:_WIDTH]}" for line in lines) or "    (it wrote nothing)"
+    advice = [advice for sign, advice in ADVICE.items() if sign in tail] or [f"All it said is in {log}."]
+    return f"Its last lines:\n{quoted}\n{' '.join(advice)}"
 
 
 def _tail(log: Path) -> str:

@@ -96,10 +96,12 @@ def _start_mark_proc(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name in brackets may hold spaces and brackets itself
-    if state in "ZX":
-        return None  # ended, only not yet waited for
-    return f"{boot}/{fields[18]}"  # field 22 of proc_pid_stat(5): clock ticks since this boot
+    # See proc_pid_stat(5); the name in brackets may itself hold spaces and brackets.
+    state, *fields = stat.rpartition(")")[2].split()
+    threads, started_ticks = int(fields[16]), fields[18]
+    if state in "ZX" and threads <= 1:
+        return None  # ended, only not yet waited for. While other threads still end, so do its files, ports and locks
+    return f"{boot}/{started_ticks}"
 
 
 def _start_mark_ps(pid: int) -> str | None:

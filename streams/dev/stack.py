@@ -14,13 +14,13 @@ from streams.dev import apicurio, artifacts, broker, state
 from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
 from streams.dev.folders import Say, create, locked, require_room
 from streams.dev.java import Java, find_java
-from streams.dev.logs import keep_previous, last_lines, log_file, obituary
+from streams.dev.logs import keep_previous, last_words, log_file, obituary
 from streams.dev.ports import HOST, free_ports, require_free
 from streams.dev.processes import Child
 from streams.errors import ConfigError, SetupError
 from streams.kafka.ready import wait_until_serving
 
-START_SECONDS = 120.0
+START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 
 
@@ -225,7 +225,7 @@ class Stack:
         except SetupError as error:
             if not self._children["broker"].alive():
                 raise
-            raise SetupError(f"{error} Its last lines:\n{last_lines(log_file(self.directory, 'broker'))}") from None
+            raise SetupError(f"{error} {last_words(log_file(self.directory, 'broker'))}") from None
 
     def _await_registry(self) -> None:
         still_there = self._still_there("registry")
@@ -234,8 +234,8 @@ class Stack:
             still_there()
             if time.monotonic() > deadline:
                 raise SetupError(
-                    f"The registry is not ready after {START_SECONDS:.0f} s ({wrong}). Its last lines:\n"
-                    + last_lines(log_file(self.directory, "registry"))
+                    f"The registry is not ready after {START_SECONDS:.0f} s ({wrong}). "
+                    + last_words(log_file(self.directory, "registry"))
                 )
             time.sleep(0.05)
 

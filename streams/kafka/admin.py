@@ -28,6 +28,19 @@ QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
 
 _VISIBLE_S = 10.0
+_MOVING = (
+    KafkaError._NOENT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+"""A partition or a group has no leader at this moment: it was just created, or leadership moves. Another try helps."""
 
 
 class Found(NamedTuple):
@@ -49,9 +62,14 @@ class Admin:
     one) where there was no answer.
     """
 
-    def __init__(self, client: Client, timeout_s: float = 10.0) -> None:
+    def __init__(self, client: Client, timeout_s: float = 10.0, pending_s: float = 30.0) -> None:
+        """Take the client's own keys; `pending_s` bounds the wait for pending transactions.
+
+        A worker that died leaves its transaction open for up to 10 s, and the broker looks for such every 10 s.
+        """
         self._servers = client["bootstrap.servers"]
         self._timeout_s = timeout_s
+        self._pending_s = pending_s
         self._last_error = ""
         settings: dict[str, Any] = {**client, "error_cb": self._remember, "logger": QUIET}
         try:
@@ -93,10 +111,11 @@ class Admin:
         futures = self._admin.create_topics([topic], request_timeout=self._timeout_s)
         self._await(f"creating topic {name}", futures[name], {KafkaError.TOPIC_ALREADY_EXISTS})
         deadline = time.monotonic() + _VISIBLE_S
-        while not self.topics([name]):
+        while name not in self.topics([name]):
             if time.monotonic() > deadline:
                 raise SetupError(f"Topic {name} was created, but no broker shows it after {_VISIBLE_S:.0f} s.")
             time.sleep(0.05)
+        self.offsets([TP(name, partition) for partition in range(partitions)], "latest")  # every leader serves
 
     def alter(self, name: str, configs: Mapping[str, str]) -> None:
         """Set some of a topic's settings and leave the others as they are."""
@@ -113,23 +132,34 @@ class Admin:
             return {}
         spec = getattr(OffsetSpec, which)()
         asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
-        futures = self._admin.list_offsets(asked, request_timeout=self._timeout_s)
-        return {
-            TP(tp.topic, tp.partition): self._await(f"the {which} offset of {tp.topic}[{tp.partition}]", future).offset
-            for tp, future in futures.items()
-        }
+        offsets: dict[TP, int] = {}
+        deadline = time.monotonic() + _VISIBLE_S
+        while asked:
+            moving = _MOVING if time.monotonic() < deadline else ()
+            for tp, future in self._admin.list_offsets(asked, request_timeout=self._timeout_s).items():
+                found = self._await(f"the {which} offset of {tp.topic}[{tp.partition}]", future, moving)
+                if found is not None:
+                    offsets[TP(tp.topic, tp.partition)] = found.offset
+            asked = {at: spec for at in asked if (at.topic, at.partition) not in offsets}
+            if asked:
+                time.sleep(0.05)
+        return offsets
 
     def committed(self, group: str, tps: Sequence[TP]) -> dict[TP, int | None]:
         """Return the group's committed offsets, waiting for pending transactions; None where there is none."""
         if not tps:
             return {}
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in tps])
-        deadline = time.monotonic() + self._timeout_s + 20.0  # a dead worker's transaction: 10 s, and the broker's scan
+        deadline = time.monotonic() + self._pending_s
         while True:
             future = self._admin.list_consumer_group_offsets(
                 [asked], require_stable=True, request_timeout=self._timeout_s
             )[group]
-            answer = self._await(f"the committed offsets of group {group}", future)
+            moving = _MOVING if time.monotonic() < deadline else ()
+            answer = self._await(f"the committed offsets of group {group}", future, moving)
+            if answer is None:
+                time.sleep(0.1)
+                continue
             pending = [tp for tp in answer.topic_partitions if tp.error is not None]
             if not pending:
                 return {
@@ -198,7 +228,8 @@ def _unanswered(error: Exception) -> bool:
     """Whether the broker did not answer, or says that another try may help."""
     if not isinstance(error, KafkaException):
         return True
-    return bool(error.args[0].name().startswith("_") or error.args[0].retriable())
+    cause = error.args[0]
+    return bool(cause.name().startswith("_") or cause.retriable() or cause.code() in _MOVING)
 
 
 def _advice(error: Exception) -> str:

@@ -44,7 +44,7 @@ class LightGbm:
 
         LightGBM's own `predict` costs 10 µs a call more than its C function and nothing more a row, so it is used.
         """
-        if len(matrix) == 0:  # LightGBM refuses a matrix without rows
+        if len(matrix) == 0:  # a batch of repeats only has no columns either, which LightGBM refuses
             return np.empty(0, np.float64)
         return cast(Floats, self._booster.predict(np.ascontiguousarray(matrix, np.float64), num_threads=1))
 

@@ -96,9 +96,9 @@ def test_fields_of_other_types_can_be_constants() -> None:
     wire = made.wire_schema(ARRAYS)
     encoded = Encoder(ARRAYS).encode(PREFIX, 2, values)
     assert [PREFIX + encode_one(wire, record | {"f3": number}) for number in (4, 5)] == encoded
-    with pytest.raises(ValueError, match="field f0 cannot hold what it was given: Doubles for a array"):
+    with pytest.raises(ValueError, match="field f0 cannot hold what it was given: Doubles for the type array"):
         Encoder(ARRAYS).encode(PREFIX, 2, values | {"f0": Doubles(np.array([0.1, 0.2]))})
-    with pytest.raises(ValueError, match="field f2 cannot hold what it was given: Slices for a union"):
+    with pytest.raises(ValueError, match="field f2 cannot hold what it was given: Spans for the type union"):
         Encoder(ARRAYS).encode(PREFIX, 2, values | {"f2": Slices([b"x", b"y"])})
 
 
@@ -119,12 +119,12 @@ def longs(*values: int) -> Longs:
         ("long", Longs(np.array([1, 2]), np.array([False, True])), "row 1 is null"),
         ("long", longs(1, 2, 3), "3 values for 2 rows"),
         ("string", Slices([b"a"]), "1 values for 2 rows"),
-        ("string", longs(1, 2), "Longs for a string"),
-        ("long", Doubles(np.array([1.0, 2.0])), "Doubles for a long"),
-        ("double", longs(1, 2), "Longs for a double"),
-        ("string", Constant(None), "f0"),
-        ("string", Constant(7), "f0"),
-        ("bytes", Constant("text"), "f0"),
+        ("string", longs(1, 2), "Longs for the type string"),
+        ("long", Doubles(np.array([1.0, 2.0])), "Doubles for the type long"),
+        ("double", longs(1, 2), "Longs for the type double"),
+        ("string", Constant(None), "must be string"),
+        ("string", Constant(7), "must be string"),
+        ("bytes", Constant("text"), "bytes-like"),
     ],
 )
 def test_what_a_field_cannot_hold_is_refused_by_name(kind: Any, values: Values, complaint: str) -> None:
@@ -157,7 +157,7 @@ def test_an_outcome_is_written_as_fastavro_writes_it() -> None:
     raw = {"answer": b"\x00\xff", "request_topic_id": bytes(16), "sha256": None}
     record = text | number | raw | {"run_id": "live", "until_offset": None}
     values: dict[str, Values] = {"run_id": Constant("live"), "until_offset": Constant(None)}
-    values |= {name: Slices([value and value.encode()]) for name, value in text.items()}
+    values |= {name: Slices([None if value is None else value.encode()]) for name, value in text.items()}
     values |= {name: Slices([value]) for name, value in raw.items()}
     values |= {name: Longs(np.array([value or 0]), np.array([value is None])) for name, value in number.items()}
     expected = encode_one(made.wire_schema(OUTCOME), record)
@@ -172,7 +172,7 @@ def test_speed_of_encoding(seed: int) -> None:
     ids, tenant = decoded.columns["request_id"], decoded.columns["tenant"]
     nothing = dict.fromkeys(("scores", "label", "value", "route_revision", "arm"))
     constants = nothing | {"run_id": "live", "model_name": "flights", "model_version": "3", "model_digest": rng.randbytes(32), "contract_fingerprint": contract.fingerprint, "schema_id": 7, "request_topic": "flights.requests.live", "request_topic_id": rng.randbytes(16), "request_partition": 3}  # fmt: skip
-    columns = {"score": np.random.default_rng(seed).random(rows), "request_offset": np.arange(rows) + 5_000_000, "append_time": np.arange(rows) + 1_760_000_000_000, "event_time": decoded.columns["event_time"].values}  # type: ignore[union-attr]  # fmt: skip
+    columns: dict[str, Any] = {"score": np.random.default_rng(seed).random(rows), "request_offset": np.arange(rows) + 5_000_000, "append_time": np.arange(rows) + 1_760_000_000_000, "event_time": decoded.columns["event_time"].values}  # type: ignore[union-attr]  # fmt: skip
     values: dict[str, Values] = {name: Constant(value) for name, value in constants.items()}
     values |= {name: Doubles(each) if name == "score" else Longs(each) for name, each in columns.items()}
     values |= {"request_id": Spans(decoded.buffer, ids.start, ids.length), "tenant": Spans(decoded.buffer, tenant.start, tenant.length)}  # type: ignore[union-attr]  # fmt: skip

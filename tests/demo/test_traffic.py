@@ -109,6 +109,10 @@ def test_flights_stay_in_order_and_trouble_is_spread(traffic: Traffic, march: li
     keys = [request["request_id"].encode() for request in march]
     sent = [one.key for one in traffic.stream if one.expected in (SCORED, Reason.UNSEEN_CATEGORY.name)]
     assert keys == sent
+    scored = set()
+    for one in traffic.stream:
+        scored |= {one.key} if one.expected == SCORED else set()
+        assert one.expected != Reason.CONFLICT.name or one.key in scored, "a conflict runs ahead of its original"
     tenth = len(traffic.stream) // 10
     for at in range(0, 10 * tenth, tenth):
         kinds = {(one.sender, one.expected) for one in traffic.stream[at : at + tenth]}

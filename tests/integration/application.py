@@ -15,6 +15,7 @@ from typing import Any
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from streams import schemas_dir, topics
 from streams.avro.encode import encode_one
@@ -23,6 +24,7 @@ from streams.config import Settings, load
 from streams.dev import Stack
 from streams.headers import origin_of
 from streams.kafka.admin import Admin
+from streams.kafka.partitioner import partition_of
 from streams.models.packages import register as register_model
 from streams.models.store import open_store
 from streams.records import TP
@@ -138,25 +140,48 @@ class Application:
 
     # workers
 
-    def start(
-        self, slot: str = "t-00", module: str = "streams.worker", config: Path | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start one slot's worker process."""
-        command = worker_command(config or self.config, slot)
-        command[command.index("streams.worker")] = module
+    def command(self, slot: str, mutant: str = "") -> list[str]:
+        """Return the command of one slot's worker, or of a worker with a fault built in."""
+        if not mutant:
+            return worker_command(self.config, slot)
+        return [sys.executable, "-m", "tests.faults.mutants", mutant, str(self.config), slot]
+
+    def start(self, slot: str = "t-00", mutant: str = "") -> subprocess.Popen[bytes]:
+        """Start one slot's worker process; nobody restarts it."""
         log = (self.home / f"{slot}.log").open("ab")
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=dict(os.environ))
+        worker = subprocess.Popen(self.command(slot, mutant), stdin=subprocess.PIPE, stderr=log)
         self.workers.append(worker)
         return worker
 
-    def supervise(self, workers: int = 1, *, instance: str = "s") -> subprocess.Popen[bytes]:
-        """Start `streams scorer run`."""
+    def supervise(self, workers: int = 1, *, instance: str = "s", mutant: str = "") -> subprocess.Popen[bytes]:
+        """Start `streams scorer run`, or the same over workers with a fault built in."""
         log = (self.home / f"supervisor-{instance}.log").open("ab")
-        command = [sys.executable, "-m", "streams.cli", "scorer", "run", "-c", str(self.config)]
-        command += ["--workers", str(workers), "--instance", instance]
+        if mutant:
+            commands = {slot: self.command(slot, mutant) for slot in self.slots(workers, instance)}
+            script = (
+                "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
+                f"sys.exit(Supervisor({commands!r}, Path({str(self.settings.app.state_dir)!r})).run())"
+            )
+            command = [sys.executable, "-c", script]
+        else:
+            command = [sys.executable, "-m", "streams.cli", "scorer", "run", "-c", str(self.config)]
+            command += ["--workers", str(workers), "--instance", instance]
         process = subprocess.Popen(command, stderr=log, stdout=log)
         self.workers.append(process)
         return process
+
+    def slots(self, workers: int, instance: str = "s") -> list[str]:
+        """Return the slots of a supervisor."""
+        return [f"{instance}-{number:02d}" for number in range(workers)]
+
+    def pid(self, slot: str) -> int | None:
+        """Return the process that holds a slot, if one does."""
+        try:
+            pid = int((self.settings.app.state_dir / slot / "lock").read_text() or 0)
+            os.kill(pid, 0)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return None
+        return pid or None
 
     def stop(self) -> None:
         """End every process of this application that still runs."""
@@ -183,9 +208,24 @@ class Application:
 
     def lag(self) -> int:
         """Return how many offsets are not committed yet."""
-        ends = self.admin.offsets(self.tps(), "latest")
-        committed = self.admin.committed(self.settings.group, self.tps())
-        return sum(ends[tp] - (committed[tp] or 0) for tp in self.tps())
+        return self.lag_of(self.tps())
+
+    def lag_of(self, tps: list[TP]) -> int:
+        """Return how many offsets of some partitions are not committed yet."""
+        ends = self.admin.offsets(tps, "latest")
+        committed = self.admin.committed(self.settings.group, tps)
+        return sum(ends[tp] - (committed[tp] or 0) for tp in tps)
+
+    def partition(self, key: bytes) -> int:
+        """Return the partition that a key belongs to."""
+        return partition_of(key, self.settings.partitions)
+
+    def evolve(self) -> int:
+        """Register the next version of the first lane's contract (one more field) and return its id."""
+        schema = documented(small_packages.CONTRACT)
+        schema["fields"].append({"name": "note", "type": ["null", "string"], "default": None, "doc": "A note."})
+        client = SchemaRegistryClient({"url": self.stack.registry_url})
+        return int(client.register_schema(f"{self.lanes[0]}-value", Schema(json.dumps(schema), "AVRO")))
 
     def drained(self, seconds: float = 60.0) -> float:
         """Wait until everything that was sent is committed; return how long it took."""

@@ -226,10 +226,14 @@ def test_a_port_in_use_is_said_before_anything_starts(folder: Path) -> None:
 
 
 def test_a_child_that_ends_during_the_start_is_quoted_and_the_other_is_ended(folder: Path) -> None:
-    """A registry whose database is damaged: its last words, and no broker left behind."""
-    (folder / "registry").mkdir(parents=True)
-    (folder / "registry" / "registry.mv.db").write_bytes(b"no database" * 1000)
+    """A broker on the data of another node: its last words, and no registry left behind."""
+    (folder / "broker" / "data").mkdir(parents=True)
+    (folder / "broker" / "data" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=another\n")
     stack = Stack(folder)
-    with pytest.raises(SetupError, match=r"(?s)^The registry ended by itself, exit code .*registry\.mv\.db"):
+    with pytest.raises(
+        SetupError, match=r"(?s)^The broker ended by itself, exit code 1\. .*Stored node id 7 doesn't match"
+    ):
         stack.start()
     assert status(folder) == ()
+    with pytest.raises(KeyError):
+        stack.pid("registry")

@@ -62,7 +62,20 @@ def test_every_cell_is_what_a_plain_reading_says() -> None:
     The same columns come from plain values and from Avro datums: golden rows stand for requests.
     """
     rng = random.Random(11)
-    words = ["", "A", "A\0", "AB", "B", "née", "12345678", "123456789", "1234567\0", "a longer one", "1234567"]
+    words = [
+        "",
+        "A",
+        "A\0",
+        "AB",
+        "B",
+        "née",
+        "12345678",
+        "123456789",
+        "12345678X",
+        "1234567\0",
+        "a longer one",
+        "1234567",
+    ]
     for trial in range(60):
         lists = {name: tuple(rng.sample(words, rng.randint(1, len(words)))) for name in ("short", "long")}
         kinds: dict[str, Any] = {

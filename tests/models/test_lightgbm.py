@@ -62,7 +62,8 @@ def test_scores_are_lightgbm_s_own(text: str) -> None:
     scores = LightGbm(text.encode(), ABOUT).score(data)
     assert np.asarray(lightgbm.Booster(model_str=text).predict(data)).tobytes() == scores.tobytes()
     assert ((50,), np.dtype(np.float64)) == (scores.shape, scores.dtype)
-    assert 0 == len(LightGbm(text.encode(), ABOUT).score(data[:0]))
+    for nothing in (data[:0], np.empty((0, 0))):
+        assert 0 == len(LightGbm(text.encode(), ABOUT).score(nothing))
     assert not math.isclose(scores.min(), scores.max())
 
 

@@ -1,0 +1,80 @@
+# ruff: noqa: SIM300  (expected == actual)
+"""Changes that Avro's compatibility rules let through, and that would change what every reader understands."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streams.avro.evolution import silent_changes
+
+MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+TIME = {"type": "long", "logicalType": "timestamp-millis"}
+HASH = {"type": "fixed", "name": "Hash", "size": 8, "logicalType": "decimal", "precision": 9, "scale": 2}
+
+
+def schema(*fields: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "record", "name": "R", "namespace": "n", "fields": list(fields), **more}
+
+
+def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, **more}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        (
+            schema(field(TIME)),
+            schema(field({**TIME, "logicalType": "timestamp-micros"})),
+            ["Field a changes its logicalType from timestamp-millis to timestamp-micros."],
+        ),
+        (
+            schema(field(TIME)),
+            schema(field("long")),
+            ["Field a changes its logicalType from timestamp-millis to none."],
+        ),
+        (
+            schema(field(["null", MONEY])),
+            schema(field(["null", {**MONEY, "scale": 4, "precision": 12}])),
+            ["Field a changes its precision from 9 to 12.", "Field a changes its scale from 2 to 4."],
+        ),
+        (
+            schema(field(MONEY)),
+            schema(field(["null", {**MONEY, "scale": 3}])),
+            ["Field a changes its scale from 2 to 3."],
+        ),
+        (
+            schema(field("string", role="request_id")),
+            schema(field("string")),
+            ["Field a changes its role from request_id to none."],
+        ),
+        (
+            schema(field("string"), key=["a"]),
+            schema(field("string")),
+            ["The record changes its key from ['a'] to none."],
+        ),
+        (
+            schema(field({"type": "array", "items": TIME})),
+            schema(field({"type": "array", "items": "long"})),
+            ["Field a[] changes its logicalType from timestamp-millis to none."],
+        ),
+        (
+            schema(field(HASH), field("Hash", "b")),
+            schema(field(HASH), field("Hash", "b"), field({**HASH, "name": "H2", "scale": 3}, "c")),
+            [],
+        ),
+        (
+            schema(field(HASH), field("Hash", "b")),
+            schema(field({**HASH, "scale": 1}), field("Hash", "b")),
+            ["Field a changes its scale from 2 to 1.", "Field b changes its scale from 2 to 1."],
+        ),
+        (schema(field(TIME)), schema(field(TIME, doc="words"), field(MONEY, "new"), doc="words"), []),
+        (schema(field(TIME), field(MONEY, "old")), schema(field(TIME)), []),
+        (schema(field("int", minimum=1)), schema(field("long", minimum=2)), []),
+    ],
+)
+def test_silent_changes(old: dict[str, Any], new: dict[str, Any], sentences: list[str]) -> None:
+    """Meaning that changed in a field of both is named; new fields, lost fields, docs and bounds are other rules' work."""
+    assert sentences == silent_changes(json.dumps(old), new)
+    assert [] == silent_changes(new, json.dumps(new))

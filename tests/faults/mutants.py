@@ -1,0 +1,137 @@
+"""Workers with one fault built in, run as `python -m tests.faults.mutants NAME CONFIG SLOT`.
+
+They show that the oracle sees what it is there for. Nothing here can be reached from the product.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from streams import assembly, worker
+from streams.kafka.source import KafkaSource
+from streams.loop import Loop
+from streams.records import Batch, Checkpoint, Ended, Outcome, Step
+
+
+def state_before_commit() -> None:
+    """The local state runs ahead of the log."""
+    finish = Loop._finish
+
+    def early(self: Loop, batch: Batch, step: Step) -> None:
+        for partition, puts in step.puts.items():
+            (_, end) = self._edges.changelog.bounds([partition])[partition]
+            self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, end - 1))
+        finish(self, batch, step)
+
+    Loop._finish = early  # type: ignore[method-assign]
+
+
+def unknown_is_aborted() -> None:
+    """What may be committed is done again; every fifth commit's answer is lost."""
+    from streams.kafka.sink import KafkaSink
+
+    transact = KafkaSink.transact
+    calls = [0]
+
+    def forgetful(self: KafkaSink, step: Step) -> Ended:
+        ended = transact(self, step)
+        calls[0] += 1
+        if calls[0] % 5 == 0 and ended.outcome is Outcome.COMMITTED:
+            return Ended(Outcome.ABORTED, {}, "the answer was lost")
+        return ended
+
+    KafkaSink.transact = forgetful  # type: ignore[method-assign]
+
+
+def lost_answers() -> None:
+    """No mutant: the product itself, but every fifth commit's answer is lost on its way back."""
+    from streams.kafka.sink import KafkaSink
+
+    transact = KafkaSink.transact
+    calls = [0]
+
+    def deaf(self: KafkaSink, step: Step) -> Ended:
+        ended = transact(self, step)
+        calls[0] += 1
+        return Ended(Outcome.UNKNOWN, {}, "the answer was lost") if calls[0] % 5 == 0 else ended
+
+    KafkaSink.transact = deaf  # type: ignore[method-assign]
+
+
+def epoch_after_consume() -> None:
+    """The epoch is read after the call that may have changed it, so records of a new assignment slip through."""
+    assign = KafkaSource._on_assign
+
+    def eager(self: KafkaSource, consumer: Any, partitions: Any) -> None:
+        from confluent_kafka import TopicPartition
+
+        epoch = self._epoch
+        assign(self, consumer, partitions)
+        committed = consumer.committed([TopicPartition(tp.topic, tp.partition) for tp in partitions], 10)
+        consumer.assign(committed)
+        self._epoch = epoch if self._told else self._epoch
+
+    KafkaSource._on_assign = eager  # type: ignore[method-assign]
+    revoke = KafkaSource._on_revoke
+
+    def quiet(self: KafkaSource, consumer: Any, partitions: Any) -> None:
+        epoch = self._epoch
+        revoke(self, consumer, partitions)
+        self._epoch = epoch
+
+    KafkaSource._on_revoke = quiet  # type: ignore[method-assign]
+
+
+def slow_score() -> None:
+    """Every score call takes three seconds."""
+    _scoring(lambda: time.sleep(3.0))
+
+
+def stuck_score() -> None:
+    """The first score call of the first worker never returns, and holds the GIL."""
+    flag = Path(sys.argv[2]).parent / "stuck"
+
+    def stuck() -> None:
+        if not flag.exists():
+            flag.write_text("")
+            import ctypes
+
+            ctypes.PyDLL(None).sleep(600)
+
+    _scoring(stuck)
+
+
+def _scoring(before: Any) -> None:
+    assemble = assembly.assemble
+
+    def patched(*args: Any) -> Any:
+        parts = assemble(*args)
+        score = parts.edges.model.score
+
+        def slow(matrix: Any) -> Any:
+            before()
+            return score(matrix)
+
+        parts.edges.model.score = slow  # type: ignore[method-assign]
+        return parts
+
+    assembly.assemble = patched
+
+
+MUTANTS = {
+    "state-before-commit": state_before_commit,
+    "unknown-is-aborted": unknown_is_aborted,
+    "lost-answers": lost_answers,
+    "epoch-after-consume": epoch_after_consume,
+    "slow-score": slow_score,
+    "stuck-score": stuck_score,
+}
+
+if __name__ == "__main__":
+    MUTANTS[sys.argv[1]]()
+    import os
+
+    code = worker.main(Path(sys.argv[2]), sys.argv[3])
+    sys.stderr.flush()
+    os._exit(code)

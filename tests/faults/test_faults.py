@@ -1,0 +1,306 @@
+"""Attacks on running workers, against the real broker, with `verify` and a reader that watches all along as oracles."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.dev import Stack
+from streams.verify import verify
+from tests.integration.application import QUICK, Application, until
+
+
+class Reader:
+    """A read_committed reader that runs while things break: what it has seen cannot be taken back."""
+
+    def __init__(self, app: Application) -> None:
+        self.app, self.seen = app, Counter[tuple[str, int, int]]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.app.stack.bootstrap,
+                "group.id": f"{self.app.name}.watcher",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        topics = (self.app.settings.results, self.app.settings.outcomes)
+        consumer.assign([TopicPartition(t, p, 0) for t in topics for p in range(self.app.settings.partitions)])
+        while not self._stop.is_set():
+            for message in consumer.consume(5_000, 0.1):
+                if not message.error():
+                    self.seen[message.topic() or "", message.partition() or 0, message.offset() or 0] += 1
+        consumer.close()
+
+    def finish(self) -> None:
+        """Stop, and compare with a reader that comes after everything: the same records, each once."""
+        after = Counter(
+            (m.topic(), m.partition(), m.offset())
+            for m in self.app.read([self.app.settings.results, self.app.settings.outcomes])
+        )
+        until(lambda: sum(self.seen.values()) >= sum(after.values()), 20, what="the watcher's end")
+        self._stop.set()
+        self._thread.join(10)
+        assert after == self.seen
+
+
+class Feeder:
+    """Sends requests at a bounded rate in the background: `count` of them, one in five a repeat."""
+
+    def __init__(self, app: Application, count: int, rate: int, seed: int) -> None:
+        self.app, self.count, self.rate = app, count, rate
+        chance = random.Random(seed)
+        fresh = 0
+        self.ids: list[str] = []
+        for _ in range(count):
+            again = fresh > 10 and chance.random() < 0.2
+            self.ids.append(f"r{chance.randrange(max(0, fresh - 4_000), fresh)}" if again else f"r{fresh}")
+            fresh += not again
+        self.fresh = fresh
+        self.sent = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        step, pace = max(1, self.rate // 10), threading.Event()
+        begun = time.monotonic()
+        for at in range(0, self.count, step):
+            self.app.ask(self.ids[at : at + step])
+            self.sent = min(at + step, self.count)
+            pace.wait(max(0.0, begun + self.sent / self.rate - time.monotonic()))
+
+    def done(self) -> None:
+        """Wait until everything is sent."""
+        self._thread.join(120)
+        assert self.count == self.sent
+
+
+@pytest.fixture
+def application(stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
+    """A fresh application of four partitions and small batches; its processes end with the test."""
+    app = Application(stack, unique, tmp_path, partitions=4, more=f"{QUICK}[batch]\nrecords = 500\n")
+    yield app
+    app.stop()
+
+
+def right(app: Application, feeder: Feeder | None = None) -> None:
+    """Everything checked and right, and as many SCORED as there were distinct requests."""
+    report = verify(app.settings)
+    assert report.exit_code == 0, "\n".join(report.lines())
+    if feeder is not None:
+        assert {"SCORED": feeder.fresh, "DUPLICATE": feeder.count - feeder.fresh} == dict(app.kinds())
+
+
+def kill_some(app: Application, feeder: Feeder, slots: list[str], kills: int, chance: random.Random) -> None:
+    """Kill a random worker with -9 each time that some more progress was made."""
+    for number in range(kills):
+        goal = feeder.count * (number + 1) // (kills + 2)
+        until(lambda goal=goal: feeder.sent - app.lag() >= goal or feeder.sent == feeder.count, 60, what="progress")  # type: ignore[misc]
+        pid = app.pid(chance.choice(slots))
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_kill_9_ten_times_under_a_live_reader(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
+    """50,000 requests, two workers, ten kills: nothing lost, nothing doubled, nothing seen that is not there afterwards."""
+    app, seed = application, random.SystemRandom().randrange(2**32)
+    reader, feeder = Reader(app), Feeder(app, 50_000, 5_000, seed)
+    app.supervise(2)
+    kill_some(app, feeder, app.slots(2), 10, random.Random(seed))
+    early = sum(reader.seen.values())
+    feeder.done()
+    took = app.drained()
+    reader.finish()
+    with capsys.disabled():
+        print(
+            f"[10 kills, seed {seed}: drained {took:.1f} s after the last request, {early} answers seen before the last kill]"
+        )
+    assert early > feeder.count / 2
+    right(app, feeder)
+
+
+@pytest.mark.parametrize("mutant", ["state-before-commit", "unknown-is-aborted"])
+def test_a_mutant_goes_red_under_kills(application: Application, mutant: str) -> None:
+    """The same attack on a worker with a fault built in is seen: requests lost or answers doubled, or a worker that stops."""
+    app = application
+    feeder = Feeder(app, 15_000, 5_000, 7)
+    supervisor = app.supervise(2, mutant=mutant)
+    kill_some(app, feeder, app.slots(2), 6, random.Random(7))
+    feeder.done()
+    try:
+        until(lambda: app.lag() == 0 or supervisor.poll() is not None, 40, what="an end")
+    except AssertionError:
+        return  # it never gets through: seen
+    kinds = dict(app.kinds())
+    report = verify(app.settings)
+    wrong = kinds != {"SCORED": feeder.fresh, "DUPLICATE": feeder.count - feeder.fresh}
+    assert report.exit_code == 1 or wrong or supervisor.poll() is not None, "the mutant was not seen"
+
+
+def test_lost_commit_answers_are_recovered_from_the_log(application: Application) -> None:
+    """Every fifth commit's answer is lost: the outcome is unknown, the worker restarts and looks; nothing doubled or lost."""
+    app = application
+    feeder = Feeder(app, 10_000, 5_000, 3)
+    app.supervise(1, mutant="lost-answers")
+    feeder.done()
+    app.drained(90)
+    assert "outcome is unknown" in app.log("supervisor-s")
+    right(app, feeder)
+
+
+def test_workers_come_and_go(application: Application) -> None:
+    """1 → 3 → 2 workers under load: partitions move with their state, and the answers stay exact."""
+    app = application
+    reader, feeder = Reader(app), Feeder(app, 30_000, 3_000, 11)
+    first = app.start("t-00")
+    until(lambda: feeder.sent > 4_000 and app.lag() < 20_000, 30)
+    app.start("t-01"), app.start("t-02")
+    until(lambda: feeder.sent > 16_000, 30)
+    first.terminate()
+    assert first.wait(15) == 0
+    feeder.done()
+    app.drained()
+    reader.finish()
+    assert "recovered" in app.log("t-02")
+    right(app, feeder)
+
+
+def test_the_epoch_is_read_before_consume(application: Application) -> None:
+    """The mutant that reads it afterwards commits what it has no right to, or answers what it does not remember."""
+    app = application
+    feeder = Feeder(app, 20_000, 4_000, 13)
+    for number in range(2):
+        app.start(f"t-{number:02d}", mutant="epoch-after-consume")
+    until(lambda: feeder.sent > 6_000, 30)
+    app.start("t-02", mutant="epoch-after-consume")
+    until(lambda: feeder.sent > 12_000, 30)
+    app.workers[0].terminate()
+    feeder.done()
+    try:
+        until(lambda: app.lag() == 0, 30)
+    except AssertionError:
+        return  # it never gets through: seen
+    kinds = dict(app.kinds())
+    died = any(worker.poll() not in (None, 0) for worker in app.workers)
+    wrong = kinds != {"SCORED": feeder.fresh, "DUPLICATE": feeder.count - feeder.fresh}
+    assert died or wrong or verify(app.settings).exit_code == 1, "the mutant was not seen"
+
+
+def test_a_rebalance_during_a_slow_score(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker joins while another scores for three seconds: it waits that long, no more, and nothing is wrong after."""
+    app = application
+    app.start("t-00", mutant="slow-score")
+    app.ask(f"r{number}" for number in range(400))
+    until(lambda: app.lag() < 400, 30, what="the first slow batch")
+    app.ask(f"s{number}" for number in range(400))
+    begun = time.monotonic()
+    app.start("t-01")
+    until(lambda: "recovered" in app.log("t-01"), 30, what="the newcomer's assignment")
+    stall = time.monotonic() - begun
+    with capsys.disabled():
+        print(f"[a newcomer beside a 3 s score had its partitions after {stall:.1f} s]")
+    assert stall < 3.0 * 2 + 6.0
+    app.drained(90)
+    assert dict(app.kinds()) == {"SCORED": 800}
+    right(app)
+
+
+def test_a_zombie_does_no_harm(application: Application) -> None:
+    """Stopped for longer than session and transaction, replaced, then woken: it commits nothing and comes back by itself."""
+    app = application
+    feeder = Feeder(app, 24_000, 2_000, 17)
+    app.supervise(1, instance="z")
+    until(lambda: feeder.sent - app.lag() > 2_000, 30)
+    zombie = app.pid("z-00")
+    assert zombie is not None
+    os.kill(zombie, signal.SIGSTOP)
+    app.start("t-00")
+    until(lambda: feeder.sent - app.lag() > 16_000, 60, what="the takeover")
+    os.kill(zombie, signal.SIGCONT)
+    feeder.done()
+    app.drained()
+    right(app, feeder)
+
+
+def test_a_score_that_never_returns_ends_the_worker(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """The watchdog ends the process even while C code holds the GIL; the supervisor starts it again, and all is answered."""
+    limits = "[limits]\nturn_ms = 4000\nmax_poll_ms = 20000\nsession_ms = 3000\n"
+    app = Application(stack, unique, tmp_path, more=limits)
+    try:
+        app.ask(f"r{number}" for number in range(100))
+        app.supervise(1, mutant="stuck-score")
+        app.drained()
+        assert "Timeout" in app.log("supervisor-s")
+        assert dict(app.kinds()) == {"SCORED": 100}
+        right(app)
+    finally:
+        app.stop()
+
+
+def test_a_registry_that_is_down_holds_only_what_is_new(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """Known ids go on; a new id waits in its partition until the registry is back; nothing is refused."""
+    app = Application(stack, unique, tmp_path)
+    try:
+        app.ask(["warm-up"])
+        app.start()
+        app.drained()
+        new_id = app.evolve()
+        stack.stop_registry()
+        held = app.value("held")
+        key = b"held"
+        app.send([(key, held[:1] + new_id.to_bytes(4, "big") + held[5:] + b"\0")])
+        app.ask(f"r{number}" for number in range(50))
+        here = next(tp for tp in app.tps() if tp.partition == app.partition(key))
+        until(lambda: "held" in app.log(), 20, what="the hold")
+        until(lambda: app.lag_of([tp for tp in app.tps() if tp != here]) == 0, 20, what="the other partition")
+        assert app.lag_of([here]) > 0
+        stack.start_registry()
+        app.drained()
+        assert app.kinds()["SCORED"] == 51
+        assert app.kinds()["NOT_ACCEPTED"] == 1
+        right(app)
+    finally:
+        stack.start_missing()
+        app.stop()
+
+
+def test_a_broker_that_is_down_refuses_nothing(application: Application, stack: Stack) -> None:
+    """Twenty seconds without a broker, in the middle of the work: afterwards every request has its answer."""
+    app = application
+    app.supervise(1)
+    app.ask(f"r{number}" for number in range(2_000))
+    app.drained()
+    app.ask(f"s{number}" for number in range(3_000))
+    stack.stop_broker()
+    down = threading.Event()
+    down.wait(20.0)  # the outage itself, not a wait for a condition
+    stack.start_broker()
+    app.drained(90)
+    assert dict(app.kinds()) == {"SCORED": 5_000}
+    right(app)
+
+
+def test_a_record_that_no_dead_letter_can_carry(application: Application) -> None:
+    """1,048,000 bytes of no Avro, and a dead-letter topic that takes less: UNPRODUCIBLE, without payload; neighbours answered."""
+    app = application
+    app.admin.alter(app.settings.dlq(app.lanes[0]), {"max.message.bytes": "1000000"})
+    app.ask(["before"])
+    app.send([(b"big", b"{" + b"x" * 1_047_000)], **{"message.max.bytes": 2_000_000})
+    app.ask(["after"])
+    app.start()
+    app.drained()
+    assert dict(app.kinds()) == {"SCORED": 2, "UNPRODUCIBLE": 1}
+    (big,) = [answer for answer in app.terminals() if answer["kind"] == "UNPRODUCIBLE"]
+    assert big["size"] == 1_047_001
+    right(app)
