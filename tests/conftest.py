@@ -6,6 +6,7 @@ out all that need Java.
 
 import contextlib
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from uuid import uuid4
@@ -43,12 +44,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """One broker and one registry for the whole session, on free ports; ended even if the session is killed."""
-    began = time.monotonic()
-    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+    began, folder = time.monotonic(), tmp_path_factory.mktemp("stack")
+    with Stack(folder) as stack:
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             print(f"\n[the stack started in {time.monotonic() - began:.1f} s: {stack.bootstrap}]")
         yield stack
+    shutil.rmtree(folder / "broker" / "data", ignore_errors=True)  # pytest keeps three sessions; the logs suffice
 
 
 @pytest.fixture(autouse=True)

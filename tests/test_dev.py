@@ -349,6 +349,7 @@ def test_a_stopped_child_is_ended_in_order(tmp_path: Path) -> None:
         [sys.executable, "-c", "import signal; signal.pause()"], cwd=tmp_path, environ={}, log=tmp_path / "log"
     )
     os.kill(child.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)  # else SIGTERM may overtake it
     child.end(patience_s=30)
     assert -signal.SIGTERM == child.returncode
 
@@ -404,7 +405,7 @@ def test_a_port_where_nobody_listens_is_waited_for_until_the_child_is_gone() -> 
 def test_the_broker_listens_on_loopback_only_and_keeps_the_guarantees() -> None:
     """One replica of everything, since there is one node; nothing that a guarantee stands on is weakened."""
     settings = broker.properties(19092, 19093)
-    assert re.findall(r"//([^:]+):(\d+)", settings["listeners"]) == [("127.0.0.1", "19092"), ("127.0.0.1", "19093")]
+    assert [("127.0.0.1", "19092"), ("127.0.0.1", "19093")] == re.findall(r"//([^:]+):(\d+)", settings["listeners"])
     assert "1@127.0.0.1:19093" == settings["controller.quorum.voters"]
     assert "false" == settings["auto.create.topics.enable"] == settings["unclean.leader.election.enable"]
     for internal in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
@@ -464,7 +465,7 @@ def test_the_compose_file_runs_the_same_versions_with_the_same_settings() -> Non
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
     assert f"image: apache/{BROKER.name.replace('-', ':')}\n" in compose
     assert f"image: apicurio/{REGISTRY.name[::-1].replace('-', ':', 1)[::-1]}\n" in compose
-    assert re.findall(r'- "([^"]+):\d+:\d+"', compose) == ["127.0.0.1"] * 2
+    assert ["127.0.0.1"] * 2 == re.findall(r'- "([^"]+):\d+:\d+"', compose)
     addresses = ("listeners", "listener.", "log.", "controller.quorum.voters")
     for key, value in broker.properties(19092, 9093).items():
         if not any(part in key for part in addresses):

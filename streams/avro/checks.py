@@ -84,11 +84,8 @@ def not_uuid(buffer: Bytes8, start: Ints, length: Ints) -> Bools:
 
 
 def unscaled(buffer: Bytes8, start: Ints, length: Ints) -> Ints:
-    """Return big-endian two's complement integers of up to eight bytes; of longer ones, nothing worth reading."""
-    shift = np.clip(8 * (8 - length), 0, 63)
-    numbers = bits.big_endian(buffer)[start].astype(np.int64) >> shift
-    numbers[length == 0] = 0
-    return numbers
+    """Return big-endian two's complement integers of one to eight bytes; of others, nothing worth reading."""
+    return bits.big_endian(buffer)[start].astype(np.int64) >> np.clip(8 * (8 - length), 0, 63)
 
 
 def outside(data: bytes, buffer: Bytes8, start: Ints, length: Ints, least: int, largest: int) -> Bools:

@@ -41,8 +41,6 @@ INT, LONG = 5, 10
 """Bytes of the longest varint of an int and of a long."""
 _TOP = {INT: 0x0F, LONG: 0x01}
 """What the last byte of such a varint may hold: 32 bits are four sevens and four, 64 are nine sevens and one."""
-_FAR = 1 << 62
-"""The end of a row that reads zeros: never."""
 
 
 class Cursor:
@@ -69,8 +67,6 @@ class Cursor:
         self.at = self.start.copy()
         self._zeros = len(self.data) - bits.PADDING
         self._gone = np.empty(0, np.int64)
-        self._ends = ends.copy()
-        self._limit = self._ends
         self._field = fields
         self._behind_union = self.at
         self.fail(lengths < skip, TRUNCATED, self.at)
@@ -91,13 +87,12 @@ class Cursor:
         self.null = branch == null_branch
         self._behind_union = self.at
         self.at = np.where(self.null, self._zeros, self.at)
-        self._limit = np.where(self.null, _FAR, self._ends)
 
     def take(self, size: int | Ints) -> Ints:
         """Move over `size` bytes; return where they began. Rows with fewer bytes left are TRUNCATED."""
         before = self.at
         after = before + size
-        self.fail(after > self._limit, TRUNCATED, before)
+        self.fail(after > self.end, TRUNCATED, before)
         self._move(after)
         return before
 
@@ -129,7 +124,7 @@ class Cursor:
         length = self.varint(LONG)
         start = self.at
         self.fail(length < 0, NEGATIVE, before)
-        self.fail(length > self._limit - start, TOO_LONG, before)
+        self.fail(length > self.end - start, TOO_LONG, before)
         length[self._gone] = 0
         self._move(start + length)
         return Spans(start, length, self.null)
@@ -138,13 +133,12 @@ class Cursor:
         """Set rows aside for good, unless they are null or failed before; `at` is where the wrong thing begins."""
         if not wrong.any():
             return
-        wrong = wrong & ~self.bad
+        wrong = wrong & ~self.bad  # a row that stands on the zeros is behind its own end: that is no new failure
         rows = np.flatnonzero(wrong if self.null is None else wrong & ~self.null)
         self.bad[rows] = True
         self.bad_field[rows] = self._field
         self.bad_why[rows] = why
         self.bad_at[rows] = at[rows] - self.start[rows]
-        self._ends[rows] = _FAR
         self._gone = np.concatenate((self._gone, rows))
 
     def finish(self, contract: Contract, columns: Mapping[str, Column]) -> Decoded:
@@ -152,7 +146,7 @@ class Cursor:
         self._leave()
         fields = len(contract.fields)
         self._field = fields
-        self.fail(self.at != self._ends, LEFT_OVER, self.at)
+        self.fail(self.at != self.end, LEFT_OVER, self.at)
         self.edges[fields] = self.at
         gone = self._gone
         if len(gone):
@@ -172,7 +166,7 @@ class Cursor:
         """End the current field: rows that were null go on behind their union index."""
         if self.null is not None:
             self._move(np.where(self.null, self._behind_union, self.at))
-            self.null, self._limit = None, self._ends
+            self.null = None
 
     def _move(self, to: Ints) -> None:
         """Go on at `to`, a fresh array; rows that failed go to the zeros."""

@@ -92,30 +92,30 @@ def write(parts: Iterable[Part], rows: int) -> list[bytes]:
     """Return each row's bytes: what every part adds to it, in order."""
     if rows == 0:
         return []
-    folded = _folded(parts)
+    runs = folded(parts)
     size = np.zeros(rows, np.int64)
-    for part in folded:
+    for part in runs:
         size += part.width
     ends = np.cumsum(size)
     out = np.empty(int(ends[-1]), np.uint8)
     at = ends - size
     begins = at.tolist()
-    for part in folded:
+    for part in runs:
         part.write(out, at)
         at = at + part.width
     data = out.tobytes()
     return [data[a:b] for a, b in zip(begins, ends.tolist(), strict=True)]
 
 
-def _folded(parts: Iterable[Part]) -> Sequence[Part]:
+def folded(parts: Iterable[Part]) -> Sequence[Part]:
     """Return the parts with neighbouring runs joined."""
-    folded: list[Part] = []
+    runs: list[Part] = []
     for part in parts:
-        if isinstance(part, Run) and folded and isinstance(last := folded[-1], Run):
-            folded[-1] = Run(last.data + part.data)
+        if isinstance(part, Run) and runs and isinstance(last := runs[-1], Run):
+            runs[-1] = Run(last.data + part.data)
         else:
-            folded.append(part)
-    return folded
+            runs.append(part)
+    return runs
 
 
 def _windows(buffer: Bytes8, kind: str | np.dtype[Any]) -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
@@ -152,14 +152,12 @@ class Admin:
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in tps])
         deadline = time.monotonic() + self._pending_s
         while True:
-            future = self._admin.list_consumer_group_offsets(
-                [asked], require_stable=True, request_timeout=self._timeout_s
-            )[group]
-            moving = _MOVING if time.monotonic() < deadline else ()
-            answer = self._await(f"the committed offsets of group {group}", future, moving)
-            if answer is None:
-                time.sleep(0.1)
-                continue
+            answer = self._repeat(
+                f"the committed offsets of group {group}",
+                lambda: self._admin.list_consumer_group_offsets(
+                    [asked], require_stable=True, request_timeout=self._timeout_s
+                )[group],
+            )
             pending = [tp for tp in answer.topic_partitions if tp.error is not None]
             if not pending:
                 return {
@@ -174,8 +172,11 @@ class Admin:
 
     def group_is_empty(self, group: str) -> bool:
         """Return whether the group has no member; a group that never was is empty."""
-        futures = self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)
-        answer = self._await(f"describing group {group}", futures[group], {KafkaError.GROUP_ID_NOT_FOUND})
+        answer = self._repeat(
+            f"describing group {group}",
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)[group],
+            {KafkaError.GROUP_ID_NOT_FOUND},
+        )
         return answer is None or not answer.members
 
     def delete_records(self, before: Mapping[TP, int]) -> None:
@@ -198,12 +199,24 @@ class Admin:
             found[resource.name] = {key: entry.value or "" for key, entry in entries.items()}
         return found
 
+    def _repeat(self, what: str, ask: "Callable[[], Future[Any]]", absent: Collection[int] = ()) -> Any:
+        """Ask until it is no longer a matter of a moment; return the answer, or None as `_await` does."""
+        deadline = time.monotonic() + _VISIBLE_S
+        while True:
+            future = ask()
+            try:
+                return future.result(self._timeout_s + 5.0)
+            except (KafkaException, TimeoutError) as error:
+                if time.monotonic() > deadline or _code(error) not in _MOVING:
+                    return self._await(what, future, absent)
+            time.sleep(0.05)
+
     def _await(self, what: str, future: "Future[Any]", absent: Collection[int] = ()) -> Any:
         """Return the future's value, or None if the broker answered with one of the codes in `absent`."""
         try:
             return future.result(self._timeout_s + 5.0)
         except (KafkaException, TimeoutError) as error:
-            if isinstance(error, KafkaException) and error.args[0].code() in absent:
+            if _code(error) in absent:
                 return None
             self._admin.poll(0)  # only this serves `error_cb`
             last = f" The client says: {self._last_error}." if self._last_error else ""
@@ -216,6 +229,10 @@ class Admin:
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()
+
+
+def _code(error: BaseException | None) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
 
 
 def _words(error: Exception) -> str:

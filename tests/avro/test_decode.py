@@ -203,20 +203,28 @@ def plain(value: Any) -> Any:
 
 def test_a_null_is_zero_and_a_bad_row_is_zero_in_every_column() -> None:
     """Nobody can take what lies beside a null, or behind a failure, for a value."""
-    contract = schema.parse(
-        made.record(["null", "double"], ["string", "null"], ["null", {"type": "fixed", "name": "F", "size": 2}], "int")
-    )
-    datums = [
-        b"\x00\x02\x00\x05",
-        b"\x02" + struct.pack("<d", 7.5) + b"\x00\x02x\x02ab\x05",
-        b"\x02" + struct.pack("<d", 7.5) + b"\x00\x02x\x02ab",
-    ]
-    decoded = decode(contract, datums, skip=0)
-    assert [False, False, True] == decoded.bad.tolist()
-    assert [0.0, 7.5, 0.0] == numbers(decoded, "f0").values.tolist()
-    assert [[None, b"x", b""], [None, b"ab", b""]] == [slices(decoded, name) for name in ("f1", "f2")]
-    assert [-3, -3, 0] == numbers(decoded, "f3").values.tolist()
-    assert [[True, False, False]] * 3 == [decoded.columns[n].null.tolist() for n in ("f0", "f1", "f2")]  # type: ignore[union-attr]
+    two = {"type": "fixed", "name": "F", "size": 2}
+    contract = schema.parse(made.record(["null", "double"], ["string", "null"], ["null", two], "int"))
+    whole = b"\x02" + struct.pack("<d", 7.5) + b"\x00\x02x\x02ab\x05"
+    nulls = b"\x00\x02\x00\x05"
+    decoded = decode(contract, [nulls, whole, whole[:-1], nulls[:-1]], skip=0)
+    assert [False, False, True, True] == decoded.bad.tolist()
+    assert [False, False] == decoded.minimal[2:].tolist()
+    assert [0.0, 7.5, 0.0, 0.0] == numbers(decoded, "f0").values.tolist()
+    assert [None, b"x", b"", b""] == slices(decoded, "f1")
+    assert [None, b"ab", b"", b""] == slices(decoded, "f2")
+    assert [-3, -3, 0, 0] == numbers(decoded, "f3").values.tolist()
+    for name, size in (("f1", 1), ("f2", 2)):
+        column = decoded.columns[name]
+        assert isinstance(column, Spans)
+        assert [0, size, 0, 0] == column.length.tolist()
+
+
+def test_two_halves_of_a_letter_are_two_bad_texts() -> None:
+    """The row behind does not complete what this one began."""
+    contract = schema.parse(made.record("string"))
+    decoded = decode(contract, [b"\x06a\xe2\x82", b"\x04\xacb"], skip=0)
+    assert [(0, 2, UTF8), (0, 1, UTF8)] == outcomes(decoded)
 
 
 def test_values_are_shown_in_one_printable_line() -> None:

@@ -12,6 +12,7 @@ import pytest
 from streams.avro import schema
 from streams.avro.decode import decode, slices
 from streams.avro.encode import Constant, Doubles, Encoder, Longs, Slices, Spans, Values, encode_one
+from streams.avro.scatter import Cells, Run, folded
 from streams.contracts import Field
 from tests.avro import made
 
@@ -162,6 +163,14 @@ def test_an_outcome_is_written_as_fastavro_writes_it() -> None:
     values |= {name: Longs(np.array([value or 0]), np.array([value is None])) for name, value in number.items()}
     expected = encode_one(made.wire_schema(OUTCOME), record)
     assert [PREFIX + expected] == Encoder(OUTCOME).encode(PREFIX, 1, values)
+
+
+def test_neighbouring_constants_are_one_run() -> None:
+    """Fourteen of a result's twenty fields are constants: they cost what their runs cost, not what they are many."""
+    cells = Cells(np.arange(2))
+    assert [Run(b"ab"), cells, cells, Run(b"cde")] == folded(
+        [Run(b"a"), Run(b"b"), cells, cells, Run(b"cd"), Run(b"e")]
+    )
 
 
 def test_speed_of_encoding(seed: int) -> None:

@@ -56,6 +56,8 @@ def cents(number: int) -> bytes:
         (["long", "null"], {"minimum": 7}, [7, None], [(6, "6")]),
         ({"type": "int", "logicalType": "date"}, {"minimum": 0}, [0], [(-1, "1969-12-31")]),
         (CENTS, {"minimum": 0.1, "maximum": 12.34}, [cents(10), cents(1234)], [(cents(9), "0.09"), (cents(1235), "12.35")]),
+        (CENTS, {"minimum": 1.1}, [cents(110)], [(cents(109), "1.09")]),
+        (CENTS, {"maximum": 0.29}, [cents(29)], [(cents(30), "0.30")]),
         (["null", CENTS], {"minimum": 0.001}, [None, cents(1)], [(cents(0), "0.00"), (cents(-1), "-0.01")]),
         (WIDE, {"maximum": 10**20}, [(10**23).to_bytes(12, "big")], [((10**23 + 1).to_bytes(12, "big"), "100000000000000000000.001")]),
         (WIDE, {"minimum": -1}, [(-1000).to_bytes(12, "big", signed=True)], [((-1001).to_bytes(12, "big", signed=True), "-1.001")]),

@@ -13,6 +13,9 @@ from streams.kafka.source import KafkaSource
 from streams.loop import Loop
 from streams.records import Batch, Checkpoint, Ended, Outcome, Step
 
+WINDOW_S = 0.2
+"""How long the moment is held open in which a kill would hurt."""
+
 
 def state_before_commit() -> None:
     """The local state runs ahead of the log."""
@@ -22,9 +25,21 @@ def state_before_commit() -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
             self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, end - 1))
+        time.sleep(WINDOW_S)
         finish(self, batch, step)
 
     Loop._finish = early  # type: ignore[method-assign]
+
+
+def slow_apply() -> None:
+    """No mutant: the product itself, but the moment between commit and local write is as long as the mutant's above."""
+    apply = Loop._apply
+
+    def late(self: Loop, step: Step, ended: Ended) -> None:
+        time.sleep(WINDOW_S)
+        apply(self, step, ended)
+
+    Loop._apply = late  # type: ignore[method-assign]
 
 
 def unknown_is_aborted() -> None:
@@ -121,6 +136,7 @@ def _scoring(before: Any) -> None:
 
 MUTANTS = {
     "state-before-commit": state_before_commit,
+    "slow-apply": slow_apply,
     "unknown-is-aborted": unknown_is_aborted,
     "lost-answers": lost_answers,
     "epoch-after-consume": epoch_after_consume,

@@ -22,6 +22,8 @@ from streams.dev.ports import HOST, free_ports
 from streams.dev.processes import start_mark
 from streams.errors import SetupError
 
+pytestmark = pytest.mark.kafka  # those with a stack of their own, too
+
 
 def make_topic(bootstrap: str, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -81,13 +83,13 @@ def test_an_aborted_record_is_visible_to_uncommitted_readers_only(bootstrap: str
     for value, end in ((b"first", "commit"), (b"withdrawn", "abort"), (b"last", "commit")):
         producer.begin_transaction()
         producer.produce(unique, value, partition=0)
-        assert producer.flush(30) == 0
+        assert 0 == producer.flush(30)
         if end == "commit":
             producer.commit_transaction()
         else:
             producer.abort_transaction()
-    assert read_to_end(bootstrap, unique, "read_committed") == [b"first", b"last"]
-    assert read_to_end(bootstrap, unique, "read_uncommitted") == [b"first", b"withdrawn", b"last"]
+    assert [b"first", b"last"] == read_to_end(bootstrap, unique, "read_committed")
+    assert [b"first", b"withdrawn", b"last"] == read_to_end(bootstrap, unique, "read_uncommitted")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -97,17 +99,17 @@ def test_the_broker_comes_back_with_its_data_and_its_port(stack: Stack, unique: 
     bootstrap, pid = stack.bootstrap, stack.pid("broker")
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     producer.produce(unique, b"kept", partition=0)
-    assert producer.flush(30) == 0
+    assert 0 == producer.flush(30)
     if end == "stop":
         stack.stop_broker()
     else:
         stack.kill_broker()
     assert start_mark(pid) is None
-    assert [part.name for part in status(stack.directory)] == ["registry"]
+    assert ["registry"] == [part.name for part in status(stack.directory)]
     stack.start_broker()
     assert bootstrap == stack.bootstrap
     assert pid != stack.pid("broker")
-    assert read_to_end(bootstrap, unique, "read_committed") == [b"kept"]
+    assert [b"kept"] == read_to_end(bootstrap, unique, "read_committed")
 
 
 def test_a_killed_registry_keeps_every_schema_it_acknowledged(stack: Stack, unique: str) -> None:
@@ -132,7 +134,7 @@ def test_what_a_test_left_behind_is_started_again(stack: Stack) -> None:
     broker = stack.pid("broker")
     stack.start_missing()
     assert broker == stack.pid("broker")
-    assert [part.name for part in status(stack.directory) if part.up] == ["broker", "registry"]
+    assert ["broker", "registry"] == [part.name for part in status(stack.directory) if part.up]
 
 
 def test_a_child_that_runs_is_not_started_twice(stack: Stack) -> None:
@@ -160,10 +162,10 @@ def test_up_stays_up_status_sees_it_and_down_ends_it(folder: Path) -> None:
     assert f"{HOST}:{broker_port}" == first.stdout.splitlines()[-1]
     assert first.stdout.splitlines()[-2].startswith("Ready after ")
     parts = {part.name: part for part in status(folder)}
-    assert {name: part.up for name, part in parts.items()} == {"broker": True, "registry": True}
-    assert ask(f"{parts['registry'].address}/subjects") == []
+    assert {"broker": True, "registry": True} == {name: part.up for name, part in parts.items()}
+    assert [] == ask(f"{parts['registry'].address}/subjects")
     topics = AdminClient({"bootstrap.servers": parts["broker"].address}).list_topics(timeout=10).topics
-    assert list(topics) == ["__transaction_state"], "nobody must be the first to wait for the transaction log"
+    assert ["__transaction_state"] == list(topics), "nobody must be the first to wait for the transaction log"
 
     said: list[str] = []
     again = up(folder, *free_ports(2), say=said.append)
@@ -172,8 +174,8 @@ def test_up_stays_up_status_sees_it_and_down_ends_it(folder: Path) -> None:
     assert parts == {part.name: part for part in status(folder)}
 
     assert down(folder)
-    assert [start_mark(part.pid) for part in parts.values()] == [None, None]
-    assert status(folder) == ()
+    assert [None, None] == [start_mark(part.pid) for part in parts.values()]
+    assert () == status(folder)
     assert not down(folder)
 
 
@@ -185,7 +187,7 @@ def test_a_stack_whose_broker_died_is_made_whole_by_up(folder: Path) -> None:
     (broker,) = status(folder)
     os.kill(broker.pid, signal.SIGKILL)
     wait_until_gone(broker.pid)
-    assert [part.up for part in status(folder)] == [False]
+    assert [False] == [part.up for part in status(folder)]
     assert started == up(folder, *ports, registry=False)
     assert "before" in AdminClient({"bootstrap.servers": started.bootstrap}).list_topics(timeout=10).topics
 
@@ -195,7 +197,7 @@ def test_a_recycled_pid_is_not_ended(folder: Path) -> None:
     folder.mkdir()
     state.write(folder, {"broker": state.Recorded(os.getpid(), "another life", f"{HOST}:1", "4.4.0")})
     assert not down(folder)
-    assert status(folder) == ()
+    assert () == status(folder)
 
 
 def test_the_owner_may_be_killed_and_nothing_is_left(folder: Path) -> None:
@@ -207,7 +209,7 @@ def test_the_owner_may_be_killed_and_nothing_is_left(folder: Path) -> None:
     command = [sys.executable, "-c", script, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        assert owner.stdout.readline() == "started\n"
+        assert "started\n" == owner.stdout.readline()
         (broker,) = status(folder)
         owner.kill()
     wait_until_gone(broker.pid)
@@ -222,7 +224,7 @@ def test_a_port_in_use_is_said_before_anything_starts(folder: Path) -> None:
     assert f"Port {port}, where the registry should listen, is in use on {HOST}." in str(refused.value)
     assert f"lsof -nP -iTCP:{port}" in str(refused.value)
     assert "--registry-port" in str(refused.value)
-    assert status(folder) == ()
+    assert () == status(folder)
 
 
 def test_a_child_that_ends_during_the_start_is_quoted_and_the_other_is_ended(folder: Path) -> None:
@@ -234,6 +236,6 @@ def test_a_child_that_ends_during_the_start_is_quoted_and_the_other_is_ended(fol
         SetupError, match=r"(?s)^The broker ended by itself, exit code 1\. .*Stored node id 7 doesn't match"
     ):
         stack.start()
-    assert status(folder) == ()
+    assert () == status(folder)
     with pytest.raises(KeyError):
         stack.pid("registry")

@@ -2,6 +2,7 @@
 """Topics as code on a real cluster: what apply makes, that it is stable, and where an application begins."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,9 @@ def test_running_workers_stop_the_beginning(app: Settings, admin: Admin) -> None
     consumer = Consumer(client)
     consumer.subscribe([first.topic])
     try:
+        deadline = time.monotonic() + 30
         while not consumer.assignment():
+            assert time.monotonic() < deadline
             consumer.poll(0.1)
         with pytest.raises(SetupError, match="Stop the workers"):
             apply(app)
