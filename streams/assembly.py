@@ -88,6 +88,7 @@ def assemble(settings: Settings, slot: Slot) -> Parts:
         cache_dir=settings.app.state_dir / "registry",
         nodes_max=limits.schema_nodes,
     )
+    registry.recheck()
     source = KafkaSource(
         settings.kafka,
         topics=[lane.topic for lane in settings.requests],

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """Frames and the headers of dead letters: bytes that other versions and other tools must be able to read."""
 
 import pytest

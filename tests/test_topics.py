@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """Topics as code, without a cluster: what is wanted, the way there, and what the scorer must refuse."""
 
 from collections.abc import Mapping

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """The oracle itself: each violation is seen and named, and nothing else is. Without Kafka: columns in, report out."""
 
 import random

@@ -15,6 +15,7 @@ from streams.pipeline.app import App
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
 
+
 class Group(NamedTuple):
     """The rows of a batch that share a topic and a schema id, decoded together; only well-formed ones are named."""
 
@@ -95,9 +96,7 @@ def _framing(topic: str, head: bytes | None, snapshot: Snapshot) -> Reading | Un
     return snapshot.get((topic, int.from_bytes(head[1:5], "big")))
 
 
-def _held(
-    batch: Batch, kinds: Mapping[tuple[str, bytes | None], Sequence[int]], snapshot: Snapshot
-) -> dict[TP, Hold]:
+def _held(batch: Batch, kinds: Mapping[tuple[str, bytes | None], Sequence[int]], snapshot: Snapshot) -> dict[TP, Hold]:
     held: dict[TP, Hold] = {}
     for (topic, head), members in kinds.items():
         if head is not None and _framing(topic, head, snapshot) is None:

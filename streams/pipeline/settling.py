@@ -151,7 +151,7 @@ def _carried(headers: Headers | None) -> Headers | None:
 
 
 def _answers(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, bytes]:
-    """Return the encoded result of each scored row, in row order within each topic-partition."""
+    """Return the encoded result of each scored row, in row order: rows of one key may have different schemas."""
     batch, begin = plan.rows.batch, 0
     answers: dict[int, bytes] = {}
     for group, index in zip(plan.rows.groups, plan.to_score, strict=True):
@@ -163,7 +163,7 @@ def _answers(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, by
                 values = _result(group, index[here], mine[here], model) | _origin(batch, rows[here], tp, app)
                 encoded = app.result.encode(app.result_prefix, len(here), values)
                 answers.update(zip(rows[here].tolist(), encoded, strict=True))
-    return answers
+    return dict(sorted(answers.items()))
 
 
 def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str, Values]:
@@ -195,7 +195,22 @@ def _origin(batch: Batch, rows: Ints, tp: TP, app: App) -> dict[str, Values]:
 
 # outcomes
 
-_NOTHING = ["request_id", "tenant", "field", "found", "answer", "first_topic", "first_partition", "first_offset", "schema_id", "until_offset", "append_time", "event_time", "size", "sha256"]
+_NOTHING = [
+    "request_id",
+    "tenant",
+    "field",
+    "found",
+    "answer",
+    "first_topic",
+    "first_partition",
+    "first_offset",
+    "schema_id",
+    "until_offset",
+    "append_time",
+    "event_time",
+    "size",
+    "sha256",
+]
 """The nullable fields of an outcome."""
 
 

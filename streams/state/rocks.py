@@ -42,7 +42,9 @@ class RocksStore:
     written *here*: never earlier than the changelog forgets them, if `ttl_s` is at least its retention.
     """
 
-    def __init__(self, directory: Path, *, ttl_s: int, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, directory: Path, *, ttl_s: int, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20
+    ) -> None:
         self._directory = directory
         self._ttl_s = ttl_s
         self._cache = Cache(cache_bytes)

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """Changes that Avro's compatibility rules let through, and that would change what every reader understands."""
 
 import json

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """What is known of schema ids, when it is believed, and for how long; against a registry on a real socket."""
 
 import json

@@ -8,10 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import TopicPartition
+
 from streams import assembly, worker
+from streams.kafka import source
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
-from streams.records import Batch, Checkpoint, Ended, Outcome, Step
+from streams.ports import Assignment
+from streams.records import TP, Batch, Checkpoint, Ended, Lease, Outcome, Step
 
 WINDOW_S = 0.2
 """How long the moment is held open in which a kill would hurt."""
@@ -75,27 +79,26 @@ def lost_answers() -> None:
 
 
 def epoch_after_consume() -> None:
-    """The epoch is read after the call that may have changed it, so records of a new assignment slip through."""
-    assign = KafkaSource._on_assign
+    """The epoch is read after the call that may have changed it: what a new assignment brings along is answered at once,
+    by a state that was not recovered.
+    """
 
-    def eager(self: KafkaSource, consumer: Any, partitions: Any) -> None:
-        from confluent_kafka import TopicPartition
+    def on_assign(self: KafkaSource, consumer: Any, partitions: list[TopicPartition]) -> None:
+        consumer.assign(consumer.committed(partitions, 10))
+        self._assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
+        self._epoch += 1
 
-        epoch = self._epoch
-        assign(self, consumer, partitions)
-        committed = consumer.committed([TopicPartition(tp.topic, tp.partition) for tp in partitions], 10)
-        consumer.assign(committed)
-        self._epoch = epoch if self._told else self._epoch
+    def poll(self: KafkaSource, limit: int, age_ms: int) -> Batch | Assignment:
+        messages = self._consume(limit, age_ms / 1000)
+        if messages:
+            return source._batch(Lease(self._epoch, self._consumer.consumer_group_metadata()), messages)
+        if self._told != self._epoch:
+            self._told = self._epoch
+            return Assignment(self._epoch, self._assigned)
+        return source._batch(Lease(self._epoch, None), [])
 
-    KafkaSource._on_assign = eager  # type: ignore[method-assign]
-    revoke = KafkaSource._on_revoke
-
-    def quiet(self: KafkaSource, consumer: Any, partitions: Any) -> None:
-        epoch = self._epoch
-        revoke(self, consumer, partitions)
-        self._epoch = epoch
-
-    KafkaSource._on_revoke = quiet  # type: ignore[method-assign]
+    KafkaSource._on_assign = on_assign  # type: ignore[method-assign]
+    KafkaSource.poll = poll  # type: ignore[method-assign]
 
 
 def slow_score() -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """Contracts in a real registry: what it keeps, what it answers, and that confluent-kafka reads and writes our bytes."""
 
 import json

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """Topics as code on a real cluster: what apply makes, that it is stable, and where an application begins."""
 
 import json

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300  (expected == actual)
 """The oracle on a real Kafka, on topics written by hand: what lies there is read right, and judged right."""
 
 import time

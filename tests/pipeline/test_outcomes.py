@@ -197,3 +197,17 @@ def test_an_unknown_schema_holds_its_partition_from_that_row_on() -> None:
     assert {TP(LANE, here): (5, 99)} == {tp: (hold.offset, hold.schema_id) for tp, hold in rows.held.items()}
     kept = sorted(zip(rows.batch.tp.tolist(), rows.batch.offset.tolist(), strict=True))
     assert [(0, 0), (1, 0), (1, 1)] == kept
+
+
+def test_answers_keep_the_order_of_their_requests_across_schemas() -> None:
+    """Two schema ids in one batch are decoded apart, and answered in the order in which they were asked."""
+    snapshot: Snapshot = {**SNAPSHOT, (LANE, 8): Reading(CONTRACT, CONTRACT)}
+
+    def written_with(number: int, request_id: str) -> Sent:
+        return Sent(b"\0" + number.to_bytes(4, "big") + loan(request_id)[5:], request_id.encode(), partition=0)
+
+    steps: list[Any] = []
+    log = numbered(written_with(7 + number % 2, f"r{number}") for number in range(8))
+    run(log, snapshot=snapshot, application=app(partition_of=lambda *_: 0), each=steps.append)
+    (block,) = steps[0].emits
+    assert [f"r{number}".encode() for number in range(8)] == block.keys
