@@ -131,3 +131,6 @@ class Model(Protocol):
 
     def score(self, matrix: Floats) -> Floats:
         """Return one score a row, shape (rows,)."""
+
+    def labels(self, scores: Floats) -> Sequence[bytes | None]:
+        """Return what each score means: the class that the model's threshold picks, in UTF-8, or None."""

@@ -60,6 +60,14 @@ class Slot:
         os.pwrite(self._progress, coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES), 0)
 
 
+def holder(state_dir: Path, name: str) -> int | None:
+    """Return the pid of the process that took a slot last; it may have ended. None if nobody ever did."""
+    try:
+        return int((state_dir / name / "lock").read_text())
+    except (FileNotFoundError, ValueError):  # a lock that is being taken is empty for a moment
+        return None
+
+
 def progress_path(state_dir: Path, name: str) -> Path:
     """Return the file that says what a slot is working on."""
     return state_dir / name / "progress"

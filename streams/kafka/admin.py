@@ -179,6 +179,21 @@ class Admin:
         )
         return answer is None or not answer.members
 
+    def assigned(self, group: str) -> dict[str, frozenset[TP]]:
+        """Return what each member of a group was assigned, by its instance id; who has none is left out."""
+        answer = self._repeat(
+            f"describing group {group}",
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)[group],
+            {KafkaError.GROUP_ID_NOT_FOUND},
+        )
+        return {
+            member.group_instance_id: frozenset(
+                TP(tp.topic, tp.partition) for tp in member.assignment.topic_partitions or ()
+            )
+            for member in (() if answer is None else answer.members)
+            if member.group_instance_id
+        }
+
     def delete_records(self, before: Mapping[TP, int]) -> None:
         """Delete every record below the given offset of each partition."""
         if not before:

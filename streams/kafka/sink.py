@@ -206,12 +206,13 @@ class KafkaSink:
     def _on_frame(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
         if error is None:
             partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None, "a delivered record has coordinates"
+            assert partition is not None, "a delivered record has a partition"
+            assert offset is not None, "a delivered record has an offset"
             self._checkpoints[partition] = offset
         else:
             self._on_any(error, message)
 
-    def _on_any(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
+    def _on_any(self, error: KafkaError | None, _message: "Message[bytes, bytes]") -> None:
         if error is not None and error.code() not in PURGED and error.code() in BLAMES_RECORD:
             self._blamed = error
 

@@ -190,7 +190,7 @@ class KafkaSource:
         self._assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
         self._epoch += 1
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         consumer.unassign()
         self._assigned = frozenset()
         self._epoch += 1

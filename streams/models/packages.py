@@ -64,6 +64,12 @@ class Loaded:
         """Return the score of each row: the probability of `manifest.output.positive`."""
         return self._scorer.score(matrix)
 
+    def labels(self, scores: Floats) -> list[bytes | None]:
+        """Return the class that the manifest's threshold picks for each score."""
+        output = self.manifest.output
+        negative, positive = (name.encode() for name in output.classes)
+        return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
+
 
 def register(folder: Path, store: Store, parse: Parse) -> bytes:
     """Check a package's folder and put it in the store under its name and version; return its digest (32 bytes).

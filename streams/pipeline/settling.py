@@ -169,11 +169,12 @@ def _answers(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, by
 def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str, Values]:
     writer, accepted = group.reading.writer, group.reading.accepted
     assert accepted is not None, "only rows of an accepted contract are scored"
-    return _constants(("scores", "label", "value", "route_revision", "arm")) | {
+    return _constants(("scores", "value", "route_revision", "arm")) | {
         "request_id": _text(group.decoded, writer.role("request_id"), index),
         "tenant": _text(group.decoded, writer.role("tenant"), index),
         "run_id": Constant(LIVE),
         "score": Doubles(scores, None),
+        "label": Slices(model.labels(scores)),
         "model_name": Constant(model.name),
         "model_version": Constant(model.version),
         "model_digest": Constant(model.digest),

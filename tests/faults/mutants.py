@@ -134,7 +134,7 @@ def _scoring(before: Any) -> None:
         parts.edges.model.score = slow  # type: ignore[method-assign]
         return parts
 
-    assembly.assemble = patched
+    assembly.assemble = patched  # type: ignore[assignment]
 
 
 MUTANTS = {

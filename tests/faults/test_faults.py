@@ -205,7 +205,8 @@ def come_and_go(app: Application, mutant: str = "", *, patience_s: float = 60.0)
     until(lambda: feeder.sent > 20_000, 30)
     app.start("t-03", mutant)
     until(lambda: feeder.sent > 26_000, 30)
-    second.terminate(), third.terminate()
+    second.terminate()
+    third.terminate()
     feeder.done()
     with contextlib.suppress(AssertionError):
         app.drained(patience_s)
@@ -338,7 +339,7 @@ def test_a_record_that_no_dead_letter_can_carry(application: Application) -> Non
     app = application
     app.admin.alter(app.settings.dlq(app.lanes[0]), {"max.message.bytes": "1000000"})
     app.ask(["before"])
-    app.send([(b"big", b"{" + b"x" * 1_047_000)], **{"message.max.bytes": 2_000_000})
+    app.send([(b"big", b"{" + b"x" * 1_047_000)], settings={"message.max.bytes": 2_000_000})
     app.ask(["after"])
     app.start()
     app.drained()

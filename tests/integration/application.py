@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,11 @@ class Application:
         lane: int = 0,
         partitioner: str = "murmur2_random",
         partition: int | None = None,
-        **settings: Any,
+        settings: Mapping[str, Any] | None = None,
     ) -> int:
         """Produce (key, value)s and wait for all acknowledgements; return how many."""
         producer = Producer(
-            {"bootstrap.servers": self.stack.bootstrap, "partitioner": partitioner, "linger.ms": 5, **settings}
+            {"bootstrap.servers": self.stack.bootstrap, "partitioner": partitioner, "linger.ms": 5, **(settings or {})}
         )
         lost: list[object] = []
 
@@ -125,8 +125,7 @@ class Application:
 
         count = 0
         for key, value in records:
-            where = {} if partition is None else {"partition": partition}
-            producer.produce(self.lanes[lane], value, key, on_delivery=delivered, **where)
+            producer.produce(self.lanes[lane], value, key, -1 if partition is None else partition, delivered)
             producer.poll(0)
             count += 1
         assert producer.flush(30) == 0

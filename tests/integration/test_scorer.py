@@ -48,6 +48,7 @@ def test_every_request_is_answered_once_with_the_model_s_own_score(application: 
     expected = float(model.score(np.array([[1.0, 12.5]]))[0])
     answers = app.terminals()
     assert [expected] * 300 == [answer["score"] for answer in answers]
+    assert {model.manifest.output.label(expected)} == {answer["label"] for answer in answers}
     assert {f"r{number}" for number in range(300)} == {answer["request_id"] for answer in answers}
     assert all(answer["request_id"].encode() == answer["key"] for answer in answers)
     right(app)
@@ -144,7 +145,7 @@ def test_confluent_s_own_serializers_read_and_write_what_we_do(application: Appl
         "use.latest.version": True,
         "subject.name.strategy": lambda context, _: f"{context.topic}-value",
     }
-    write = AvroSerializer(client, conf=settings)  # type: ignore[arg-type]
+    write = AvroSerializer(client, conf=settings)
     row = {"request_id": "r1", "carrier": "DL", "delay": None}
     value = write(row, SerializationContext(app.lanes[0], MessageField.VALUE))
     assert app.value("r1", "DL", None) == value
@@ -152,7 +153,7 @@ def test_confluent_s_own_serializers_read_and_write_what_we_do(application: Appl
     app.start()
     app.drained()
     (message,) = app.read([app.settings.results])
-    read = AvroDeserializer(client, conf={"subject.name.strategy": settings["subject.name.strategy"]})  # type: ignore[arg-type]
+    read = AvroDeserializer(client, conf={"subject.name.strategy": settings["subject.name.strategy"]})
     answer: Any = read(message.value(), SerializationContext(app.settings.results, MessageField.VALUE))
     assert ("r1", "late", app.schema_id) == (answer["request_id"], answer["model_name"], answer["schema_id"])
 

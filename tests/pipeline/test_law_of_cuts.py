@@ -1,6 +1,7 @@
 """The law of cuts: outcomes do not depend on where batches are cut."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -44,25 +45,24 @@ def anything(chance: random.Random) -> Sent:
     """One of everything that a log may hold; few ids, so that repeats are common; times go forth and back."""
     rid = f"r{chance.randrange(6)}"
     ms = chance.choice([1_000, 4_000, 9_000, 12_000, 25_000])
-    return chance.choice(
-        [
-            lambda: sent(rid, append_ms=ms),
-            lambda: sent(rid, append_ms=ms),
-            lambda: sent(rid, append_ms=ms, trace=f"t{chance.random()}", event_time=chance.randrange(99)),
-            lambda: sent(rid, 11.0, append_ms=ms),
-            lambda: sent(rid, -1.0, append_ms=ms),
-            lambda: sent(rid, 1e6, append_ms=ms),
-            lambda: sent(rid, purpose="gambling", append_ms=ms),
-            lambda: sent(rid, tenant="zeta", append_ms=ms),
-            lambda: sent(rid, append_ms=AGELESS),
-            lambda: sent(rid, key=b"wrong", append_ms=ms),
-            lambda: sent(rid, partition=chance.randrange(2), append_ms=ms),
-            lambda: other(rid),
-            lambda: Sent(b"\0\0\0\0\x09xyz", rid.encode()),
-            lambda: Sent(None, rid.encode()),
-            lambda: Sent(loan(rid)[:-1], rid.encode()),
-        ]
-    )()
+    kinds: list[Callable[[], Sent]] = [
+        lambda: sent(rid, append_ms=ms),
+        lambda: sent(rid, append_ms=ms),
+        lambda: sent(rid, append_ms=ms, trace=f"t{chance.random()}", event_time=chance.randrange(99)),
+        lambda: sent(rid, 11.0, append_ms=ms),
+        lambda: sent(rid, -1.0, append_ms=ms),
+        lambda: sent(rid, 1e6, append_ms=ms),
+        lambda: sent(rid, purpose="gambling", append_ms=ms),
+        lambda: sent(rid, tenant="zeta", append_ms=ms),
+        lambda: sent(rid, append_ms=AGELESS),
+        lambda: sent(rid, key=b"wrong", append_ms=ms),
+        lambda: sent(rid, partition=chance.randrange(2), append_ms=ms),
+        lambda: other(rid),
+        lambda: Sent(b"\0\0\0\0\x09xyz", rid.encode()),
+        lambda: Sent(None, rid.encode()),
+        lambda: Sent(loan(rid)[:-1], rid.encode()),
+    ]
+    return chance.choice(kinds)()
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 60), max_size=12))

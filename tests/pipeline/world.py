@@ -1,6 +1,7 @@
 """A small world for the pure pipeline: one contract, rows as dictionaries, a memory store, a lambda as the model."""
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -88,6 +89,9 @@ class AmountModel:
     def score(self, matrix: Floats) -> Floats:
         return np.where(matrix[:, 0] == 1e6, np.nan, matrix[:, 0] / 1e6)
 
+    def labels(self, scores: Floats) -> list[bytes | None]:
+        return [b"small" if score < 1e-5 else None for score in scores.tolist()]
+
 
 class Sent:
     """One request as it lies in the log."""
@@ -172,8 +176,7 @@ def run(
     for partition in range(PARTITIONS):
         store.open(partition)
     terminals: dict[tuple[int, int], dict[str, Any]] = {}
-    edges = [0, *sorted(cuts), len(log)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise([0, *sorted(cuts), len(log)]):
         if begin == end:
             continue
         rows = read(batch(log[begin:end]), snapshot, application)
@@ -210,7 +213,13 @@ def decode_step(step: Step, application: App) -> list[tuple[tuple[int, int], dic
                 assert origin is not None
                 names = dict(headers or [])
                 reason = (names["__dlq.errors.reason"] or b"").decode()
-                record = {"kind": reason, "topic": "dlq", "value": value, "key": block.keys[i], "names": names}
+                record: dict[str, Any] = {
+                    "kind": reason,
+                    "topic": "dlq",
+                    "value": value,
+                    "key": block.keys[i],
+                    "names": names,
+                }
                 at = (origin.partition, origin.offset)
             else:
                 name = "result" if block.topic == application.results else "outcome"

@@ -1,0 +1,109 @@
+"""Everything that the demo needs before the first request is sent: application, model, contracts, topics, traffic."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from streams import schemas_dir, topics
+from streams.avro.encode import encode_one
+from streams.avro.registry import framed
+from streams.avro.schema import parse
+from streams.config import Settings, load
+from streams.demo import data, traffic
+from streams.demo.train import NAME, VERSION, train
+from streams.demo.traffic import Traffic
+from streams.kafka.partitioner import partition_of
+from streams.models.packages import load as load_model
+from streams.models.packages import register as register_model
+from streams.models.store import open_store
+from streams.records import TP
+from streams.registering import register
+
+APP = "flights"
+TOPIC = f"{APP}.requests.live"
+PARTITIONS = 4
+CONTRACT = "request.v1.avsc"
+CONFIG = "flights.toml"
+MONTH = 3
+
+Step = Callable[[str, str], None]
+"""Told that a step is done: its name, and what came of it."""
+
+
+class Stage(NamedTuple):
+    """What is ready for the play."""
+
+    config: Path
+    settings: Settings
+    traffic: Traffic
+
+    @property
+    def sources(self) -> list[TP]:
+        """The partitions that the requests go to."""
+        return [TP(TOPIC, partition) for partition in range(PARTITIONS)]
+
+    @property
+    def answers(self) -> list[TP]:
+        """The partitions that the answers come from."""
+        names = (self.settings.results, self.settings.outcomes, self.settings.dlq(TOPIC))
+        return [TP(name, partition) for name in names for partition in range(PARTITIONS)]
+
+
+def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: int | None, done: Step) -> Stage:
+    """Set the application up in a folder, on a running broker and registry, with the commands' own functions.
+
+    `flights`: send only so many of March's first flights. Takes about six seconds. Raises: Stop.
+    """
+    contract_file = home / CONTRACT
+    shutil.copyfile(schemas_dir() / "flights" / CONTRACT, contract_file)
+    config = home / CONFIG
+    config.write_text(_toml(bootstrap, registry_url), "utf-8")
+    settings = load(config)
+
+    trained = train(contract_file, home / "package")
+    store = open_store(settings.model.store)
+    register_model(trained.folder, store, parse)
+    done(
+        "model",
+        f"LightGBM on {trained.rows:,} flights of January and February; AUC {trained.auc:.3f} on the "
+        f"{trained.held_out:,} after them",
+    )
+    ids = {subject: schema_id for subject, schema_id, _ in register(settings)}
+    done("contracts", ", ".join(f"{subject} id {schema_id}" for subject, schema_id in sorted(ids.items())))
+    topics.apply(settings)
+    done("topics", f"{', '.join(topics.names(settings))}: {PARTITIONS} partitions each")
+
+    features = load_model(store, NAME, VERSION, parse).manifest.features
+    schema, schema_id = parse(contract_file.read_text("utf-8")).schema, ids[f"{TOPIC}-value"]
+    asked = data.requests(data.flights(MONTH))[:flights]
+    planned = traffic.march(
+        asked, features, lambda one: framed(schema_id, encode_one(schema, one)), partition_of, PARTITIONS, seed
+    )
+    done("requests", f"{len(asked):,} flights of March, and {planned.expected().total() - len(asked):,} troubles")
+    return Stage(config, settings, planned)
+
+
+def _toml(bootstrap: str, registry_url: str) -> str:
+    return f"""\
+# The demo's application. Its requests are answered by `streams scorer run --config {CONFIG} --workers 2`.
+[app]
+id = "{APP}"
+state_dir = "state"
+
+[kafka]
+"bootstrap.servers" = "{bootstrap}"
+
+[schema_registry]
+url = "{registry_url}"
+
+[[requests]]
+topic = "{TOPIC}"
+contract = "{CONTRACT}"
+partitions = {PARTITIONS}
+
+[model]
+store = "file:models"
+name = "{NAME}"
+version = "{VERSION}"
+"""

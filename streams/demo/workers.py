@@ -1,0 +1,100 @@
+"""The demo's workers: `streams scorer run` as a child process, whom of it to kill, and when that hurts most."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from streams import __version__
+from streams.config import Settings
+from streams.dev import state
+from streams.dev.logs import last_words, log_file, obituary
+from streams.dev.processes import Child, start_mark
+from streams.errors import SetupError
+from streams.kafka.admin import Admin
+from streams.records import TP
+from streams.slots import holder, last_progress
+
+NAME = "workers"
+"""Their name among the children of the demo's folder: `streams dev status` and `down` know them by it."""
+INSTANCE = "demo"
+COUNT = 2
+READY_S = 60.0
+STOP_S = 30.0
+_RANGE = re.compile(r"(\S+)\[(\d+)\] (\d+)\.\.(\d+)")
+
+
+class Workers:
+    """A supervisor and its workers, which outlive this object unless `end` is called."""
+
+    def __init__(self, config: Path, settings: Settings) -> None:
+        self.slots = [f"{INSTANCE}-{number:02d}" for number in range(COUNT)]
+        self._config = config
+        self._settings = settings
+        self._home = config.parent
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start the supervisor, recorded so that `streams dev down` and the stack's guard can end it."""
+        child = Child.spawn(
+            command(self._config), cwd=self._home, environ=os.environ, log=log_file(self._home, NAME)
+        )
+        self._child = child
+        mine = state.Recorded(child.pid, child.started, f"{COUNT} workers of {self._config.name}", __version__)
+        # first, because `down` ends them in this order: workers that lose their broker would not end at once
+        state.write(self._home, {NAME: mine, **state.read(self._home)})
+
+    def wait_ready(self, admin: Admin, tps: Sequence[TP]) -> None:
+        """Wait until every worker was given partitions, and all are. Raises: SetupError."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            self.check()
+            shares = admin.assigned(self._settings.group)
+            if all(shares.get(slot) for slot in self.slots) and frozenset(tps) == frozenset().union(*shares.values()):
+                return
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    f"The workers have not shared the partitions after {READY_S:.0f} s. "
+                    + last_words(log_file(self._home, NAME))
+                )
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """Raises: SetupError, with its last words, once the supervisor has ended."""
+        if self._child is None or not self._child.alive():
+            code = self._child.returncode if self._child else None
+            raise SetupError(obituary("supervisor of the workers", code, log_file(self._home, NAME)))
+
+    def pid(self, slot: str) -> int | None:
+        """Return the process that took a slot last."""
+        return holder(self._settings.app.state_dir, slot)
+
+    def in_hand(self, slot: str) -> dict[TP, range]:
+        """Return the offsets of the batch that a worker has read and has not finished, or had when it died."""
+        found = _RANGE.findall(last_progress(self._settings.app.state_dir, slot))
+        return {TP(topic, int(tp)): range(int(first), int(last) + 1) for topic, tp, first, last in found}
+
+    def kill(self, slot: str) -> int:
+        """End one worker with SIGKILL and return its pid; when this returns it is gone."""
+        pid = self.pid(slot)
+        mark = None if pid is None else start_mark(pid)
+        if pid is None or mark is None:
+            raise SetupError(f"Worker {slot} is not running. {last_words(log_file(self._home, NAME))}")
+        Child(pid, mark).kill()
+        return pid
+
+    def end(self) -> None:
+        """End the supervisor, which ends its workers; does nothing if it is gone."""
+        if self._child is not None:
+            self._child.end(STOP_S)
+            left = state.read(self._home)
+            left.pop(NAME, None)
+            state.write(self._home, left)
+
+
+def command(config: Path) -> list[str]:
+    """Return the command that runs the workers."""
+    arguments = ["scorer", "run", "--config", str(config), "--workers", str(COUNT), "--instance", INSTANCE]
+    return [sys.executable, "-m", "streams.cli", *arguments]
