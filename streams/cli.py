@@ -273,6 +273,9 @@ def demo(
 
     Example: streams demo --json demo.json
     """
+    from streams.demo import require
+
+    require()  # before the import, which needs it all
     from streams.demo.run import run
 
     raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say))

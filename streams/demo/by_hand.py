@@ -1,8 +1,9 @@
 """What `streams demo --keep` leaves to play with: a plain producer and a plain consumer, and how to use and end it all."""
 
+import sys
 from pathlib import Path
 
-from streams.demo.stage import APP, TOPIC
+from streams.demo.stage import APP, CONFIG, TOPIC
 from streams.demo.workers import COUNT, INSTANCE
 
 PRODUCE = """\
@@ -51,10 +52,11 @@ def write(home: Path, bootstrap: str, registry_url: str) -> None:
         (home / name).write_text(text, "utf-8")
 
 
-def lines(home: Path, config: Path, bootstrap: str, registry_url: str, python: str) -> list[str]:
+def lines(home: Path, bootstrap: str, registry_url: str) -> list[str]:
     """Return how to go on by hand. Paths are told from the current folder where they lie in it."""
-    here, settings = _told(home), _told(config)
+    here, settings, python = _told(home), _told(home / CONFIG), _told(Path(sys.executable))
     return [
+        "",
         f"Broker, registry and {COUNT} workers stay up:",
         f"  bootstrap.servers    {bootstrap}",
         f"  schema registry      {registry_url}",

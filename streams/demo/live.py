@@ -1,12 +1,13 @@
-"""The demo while it runs: steps of the set-up, a line a second, events; in colour only where somebody can see it."""
+"""The demo's voice: steps of the set-up, a line a second, events, the report; in colour where somebody can see it."""
 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from streams.demo.play import Line
+from streams.demo.report import Found
 from streams.reasons import SCORED, Reason
 
 Say = Callable[[str], None]
@@ -14,26 +15,36 @@ _HEAD = ("", "sent", "answered", "waiting", "per s", "scored", "duplicate", "con
 
 
 class Live:
-    """Says what goes on. Set-up steps are timed from one to the next."""
+    """Says what goes on. Steps of the set-up are timed from one to the next."""
 
     def __init__(self, say: Say, *, coloured: bool) -> None:
         self._say = say
         self._coloured = coloured
         self._since = time.monotonic()
-        self._lines = 0
+        self._shown = 0
+
+    def heading(self, text: str) -> None:
+        """Say what comes next."""
+        self._say("")
+        self._say(self._in("1", text))
+
+    def note(self, text: str) -> None:
+        """Say something that may be overlooked."""
+        self._say(self._in("2", f"  {text}"))
+        self._since = time.monotonic()
 
     def step(self, name: str, text: str) -> None:
-        """Say that a step of the set-up is done, what came of it, and how long it took."""
+        """Say that a step of the set-up is done, how long it took, and what came of it."""
         now = time.monotonic()
         self._say(f"  {name:10}{now - self._since:6.1f} s  {text}")
         self._since = now
 
     def show(self, line: Line) -> None:
-        """Say how far it is; the columns are named in the first line."""
-        if self._lines == 0:
+        """Say how far it is; the first line is preceded by the columns' names."""
+        if not self._shown:
             self._say("")
-            self._say(self.dim(_row(*_HEAD)))
-        self._lines += 1
+            self._say(self._in("2", _row(*_HEAD)))
+        self._shown += 1
         answered = sum(line.kinds.values())
         known = [line.kinds.get(kind, 0) for kind in (SCORED, Reason.DUPLICATE.name, Reason.CONFLICT.name)]
         numbers = (line.sent, answered, line.sent - answered, round(line.rate), *known, answered - sum(known))
@@ -43,17 +54,19 @@ class Live:
         """Say what happened in between."""
         self._say(self._in("1;33", f"  >> {event}"))
 
-    def dim(self, text: str) -> str:
-        """Return text that may be overlooked."""
-        return self._in("2", text)
+    def report(self, found: Found) -> None:
+        """Say what was found, and whether it holds."""
+        for title, lines in found.sections():
+            self.heading(title)
+            self.lines(lines)
+        self._say("")
+        for line in found.verdict():
+            self._say(self._in("1;31" if found.failures() else "1;32", line))
 
-    def heading(self, text: str) -> str:
-        """Return text that begins something."""
-        return self._in("1", text)
-
-    def judged(self, text: str, *, good: bool) -> str:
-        """Return a verdict."""
-        return self._in("1;32" if good else "1;31", text)
+    def lines(self, lines: Iterable[str]) -> None:
+        """Say lines as they are, a little to the right."""
+        for line in lines:
+            self._say(f"  {line}" if line else "")
 
     def _in(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._coloured else text

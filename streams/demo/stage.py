@@ -11,8 +11,8 @@ from streams.avro.registry import framed
 from streams.avro.schema import parse
 from streams.config import Settings, load
 from streams.demo import data, traffic
-from streams.demo.train import NAME, VERSION, train
 from streams.demo.traffic import Traffic
+from streams.demo.train import NAME, VERSION, train
 from streams.kafka.partitioner import partition_of
 from streams.models.packages import load as load_model
 from streams.models.packages import register as register_model

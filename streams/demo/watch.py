@@ -70,12 +70,9 @@ class Watch:
         """How many answers were seen."""
         return self.kinds.total()
 
-    def after(self, moment_ms: int, below: Mapping[TP, int] | None = None) -> dict[TP, list[Answered]]:
-        """Return what was answered after a moment, by partition; only requests below some offsets, if given."""
-        return {
-            tp: [one for one in answered if one.append_ms > moment_ms and (below is None or one.offset < below.get(tp, 0))]
-            for tp, answered in sorted(self.answered.items())
-        }
+    def after(self, moment_ms: int) -> dict[TP, list[Answered]]:
+        """Return what was answered after a moment, by partition."""
+        return {tp: [one for one in answered if one.append_ms > moment_ms] for tp, answered in self.answered.items()}
 
     def silent_ms(self, moment_ms: int) -> dict[TP, int]:
         """Return, for each partition, the longest time without an answer around a moment.

@@ -38,17 +38,15 @@ class Workers:
 
     def start(self) -> None:
         """Start the supervisor, recorded so that `streams dev down` and the stack's guard can end it."""
-        child = Child.spawn(
-            command(self._config), cwd=self._home, environ=os.environ, log=log_file(self._home, NAME)
-        )
+        child = Child.spawn(command(self._config), cwd=self._home, environ=os.environ, log=log_file(self._home, NAME))
         self._child = child
         mine = state.Recorded(child.pid, child.started, f"{COUNT} workers of {self._config.name}", __version__)
         # first, because `down` ends them in this order: workers that lose their broker would not end at once
         state.write(self._home, {NAME: mine, **state.read(self._home)})
 
-    def wait_ready(self, admin: Admin, tps: Sequence[TP]) -> None:
+    def wait_ready(self, tps: Sequence[TP]) -> None:
         """Wait until every worker was given partitions, and all are. Raises: SetupError."""
-        deadline = time.monotonic() + READY_S
+        admin, deadline = Admin(self._settings.kafka), time.monotonic() + READY_S
         while True:
             self.check()
             shares = admin.assigned(self._settings.group)

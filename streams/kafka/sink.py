@@ -98,9 +98,12 @@ class KafkaSink:
         UNKNOWN, it may or may not be committed, and this sink must not be used again.
         Raises: SlotTaken if another live producer has taken the transactional id.
         """
+        assert self._producer is not None, "open() comes first"
+        # errors are told by poll() only: without it, what was cut while nothing was written would go unnoticed, and
+        # send_offsets of such a producer can hang for ever (librdkafka #5456)
+        self._producer.poll(0)
         if self._stale or self._disconnected:
             self._renew()
-        assert self._producer is not None, "open() comes first"
         producer, begun, committing = self._producer, self._clock(), False
         self._checkpoints, self._blamed = {}, None
         try:
