@@ -17,8 +17,8 @@ help: ## say what can be made
 
 setup: $(VENV)/installed-test ## set up .venv with all that tests and demo need
 
-demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the middle
-	@$(BIN)/streams demo
+demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the middle; KEEP=1 leaves it up, JSON=file
+	@$(BIN)/streams demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
 
 test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry
 	@$(BIN)/pytest
@@ -34,7 +34,7 @@ lint: $(VENV)/installed-test ## style and types
 check: lint test ## what must hold before a commit
 
 clean: ## remove the environment and all caches of this folder; a running stack is ended first
-	@if [ -x $(BIN)/streams ]; then $(BIN)/streams dev down; fi
+	@if [ -x $(BIN)/streams ]; then $(BIN)/streams dev down; $(BIN)/streams dev down --dir .answeronce/demo; fi
 	rm -rf $(VENV) .answeronce .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,7 +2,10 @@
 
 import sys
 from pathlib import Path
+from string import Template
+from urllib.parse import urlsplit
 
+from streams.config import load
 from streams.demo.stage import APP, CONFIG, TOPIC
 from streams.demo.workers import COUNT, INSTANCE
 
@@ -44,17 +47,20 @@ while True:
 """Prints every answer from now on, predictions and refusals."""
 
 
-def write(home: Path, bootstrap: str, registry_url: str) -> None:
-    """Write `produce.py` and `consume.py` into a folder, with the addresses filled in."""
+def write(home: Path) -> None:
+    """Write `produce.py` and `consume.py` into the demo's folder, with the addresses filled in."""
+    bootstrap, registry_url = _addresses(home)
     for name, text in (("produce.py", PRODUCE), ("consume.py", CONSUME)):
-        for mark, value in {"bootstrap": bootstrap, "registry": registry_url, "requests": TOPIC, "app": APP}.items():
-            text = text.replace(f"${mark}", value)
-        (home / name).write_text(text, "utf-8")
+        filled = Template(text).substitute(bootstrap=bootstrap, registry=registry_url, requests=TOPIC, app=APP)
+        (home / name).write_text(filled, "utf-8")
 
 
-def lines(home: Path, bootstrap: str, registry_url: str) -> list[str]:
+def lines(home: Path) -> list[str]:
     """Return how to go on by hand. Paths are told from the current folder where they lie in it."""
+    bootstrap, registry_url = _addresses(home)
     here, settings, python = _told(home), _told(home / CONFIG), _told(Path(sys.executable))
+    ports = f"--broker-port {bootstrap.rpartition(':')[2]} --registry-port {urlsplit(registry_url).port}"
+    streams = python.with_name("streams") if python.with_name("streams").is_file() else f"{python} -m streams.cli"
     return [
         "",
         f"Broker, registry and {COUNT} workers stay up:",
@@ -67,20 +73,21 @@ def lines(home: Path, bootstrap: str, registry_url: str) -> list[str]:
         f"  {python} {here}/produce.py      asks about one flight, in another terminal",
         "",
         "Look at it, end it:",
-        f"  streams verify --config {settings}",
-        f"  streams dev status --dir {here}",
-        f"  streams dev down --dir {here}",
+        f"  {streams} verify --config {settings}",
+        f"  {streams} dev status --dir {here}",
+        f"  {streams} dev down --dir {here}",
         "",
-        f"Once it was ended, this brings it up again: streams dev up --dir {here}"
-        f" --broker-port {_port(bootstrap)} --registry-port {_port(registry_url)}",
-        f"and then: streams scorer run --config {settings} --workers {COUNT} --instance {INSTANCE}",
+        "Bring it up again later, with everything that was asked and answered:",
+        f"  {streams} dev up --dir {here} {ports}",
+        f"  {streams} scorer run --config {settings} --workers {COUNT} --instance {INSTANCE}",
     ]
+
+
+def _addresses(home: Path) -> tuple[str, str]:
+    settings = load(home / CONFIG)
+    return str(settings.kafka["bootstrap.servers"]), str(settings.schema_registry["url"])
 
 
 def _told(path: Path) -> Path:
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _port(address: str) -> str:
-    return address.partition("://")[2].partition("/")[0].rpartition(":")[2] or address.rpartition(":")[2]

@@ -13,14 +13,18 @@ from streams.demo.stage import TOPIC, Stage
 from streams.demo.traffic import Planned, Sender
 from streams.demo.watch import Watch
 from streams.demo.workers import Workers
+from streams.errors import Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.produce import Partitioner, RequestProducer
 from streams.kafka.tail import Tail
 from streams.records import TP
 
+FIRST = 40
+"""So many requests are sent at once, and their answers waited for, before the clock starts."""
+FIRST_S = 60.0
 RATE = 1_000.0
 """Requests a second."""
-KILL_FROM, KILL_AT_LAST = 0.45, 0.55
+KILL_FROM, KILL_AT_LAST = 0.47, 0.55
 """Shares of all answers: from the first on, the worker is killed once it has a batch in its hands; at the second, anyway."""
 TURN_S = 0.02
 SAY_S = 1.0
@@ -121,6 +125,7 @@ class Play:
         """Play from the first request to the last answer. Raises: Stop."""
         try:
             with Tail(self._stage.settings.kafka, self._stage.answers) as tail:
+                self._warm_up(tail)
                 sending_s = self._run(tail)
                 lag = self._settle(tail)
         finally:
@@ -128,13 +133,25 @@ class Play:
                 client.close()
         return Played(self._total, self._sent, sending_s, lag, self._kill, self._restarted_ms)
 
+    def _warm_up(self, tail: Tail) -> None:
+        """Begin when every worker answers: the first answers of all wait for models, contracts and connections."""
+        deadline = time.monotonic() + FIRST_S
+        self._send(self._stream[:FIRST])
+        self._due = FIRST
+        while self._watch.count < FIRST:
+            self._workers.check()
+            self._watch.take(tail.read(TURN_S))
+            if time.monotonic() > deadline:
+                raise Unreachable(f"The first {FIRST} requests are not answered after {FIRST_S:.0f} s.")
+        self._tell(f"the first {FIRST} requests are answered; from now on {RATE:,.0f} a second, answered or not")
+
     def _run(self, tail: Tail) -> float:
         """Send, kill and watch until all is answered, or nothing comes any more; return how long sending took."""
         begun = said = moved = time.monotonic()
-        seen, sending_s = 0, 0.0
+        seen, sending_s = self._watch.count, 0.0
         while True:
             now = time.monotonic()
-            was, self._due = self._due, min(int((now - begun) * RATE), len(self._stream))
+            was, self._due = self._due, min(FIRST + int((now - begun) * RATE), len(self._stream))
             self._send(self._stream[was : self._due])
             all_sent = self._due == len(self._stream)
             sending_s = sending_s or (now - begun if all_sent else 0.0)

@@ -142,7 +142,7 @@ class Found(NamedTuple):
             head, *rest = textwrap.wrap(example.sentence, WIDTH - 28)
             yield f"{kind:16}{count:>8,}  {head}"
             yield from (f"{'':26}{line}" for line in rest)
-            yield f"{'':26}such as {example.key}, {example.at}; told in {example.topic}"
+            yield f"{'':26}such as {example.key} at {example.at}, in {example.topic}"
 
     def _about_kill(self) -> Iterator[str]:
         kill, silence, played = self.played.kill, self.silence, self.played

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from streams import __version__, dev
 from streams.demo import by_hand
@@ -51,22 +52,29 @@ def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int
     try:
         with _interruptible(), contextlib.ExitStack() as ending:
             live.heading("One month of flights out of New York, two workers, and a kill -9 in the middle")
-            stack = _stack(home, ending, live, keep=keep)
-            found = _found(stack, ending, live, seed, flights)
+            found = _found(home, ending, live, Asked(keep, seed, flights))
             failures = found.failures()
-            live.report(found)
             if json_file is not None:
                 json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
+            live.report(found)
             if keep and not failures:
-                by_hand.write(home, stack.bootstrap, stack.registry_url)
-                live.lines(by_hand.lines(home, stack.bootstrap, stack.registry_url))
+                by_hand.write(home)
+                live.lines(by_hand.lines(home))
                 ending.pop_all()  # what was started stays
     except BaseException as error:
-        _leave(home, live, logs=isinstance(error, Exception))
+        _leave(home, live, logs=isinstance(error, Exception) and not isinstance(error, BrokenPipeError))
         raise
     if failures or not keep:
         _leave(home, live, logs=bool(failures))
     return 1 if failures else 0
+
+
+class Asked(NamedTuple):
+    """What was asked for; see `run`."""
+
+    keep: bool
+    seed: int
+    flights: int | None
 
 
 def _stack(home: Path, ending: contextlib.ExitStack, live: Live, *, keep: bool) -> Stack:
@@ -80,21 +88,21 @@ def _stack(home: Path, ending: contextlib.ExitStack, live: Live, *, keep: bool) 
     return stack
 
 
-def _found(stack: Stack, ending: contextlib.ExitStack, live: Live, seed: int, flights: int | None) -> Found:
-    """Set the application up, play, and verify. Raises: Stop."""
+def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -> Found:
+    """Set everything up, play, and verify; whatever is started ends with `ending`. Raises: Stop."""
     begun = time.monotonic()
-    stage = prepare(stack.directory, stack.bootstrap, stack.registry_url, seed, flights, live.step)
+    stack = _stack(home, ending, live, keep=asked.keep)
+    stage = prepare(home, stack.bootstrap, stack.registry_url, asked.seed, asked.flights, live.step)
     workers = Workers(stage.config, stage.settings)
-    ending.callback(workers.end)
     workers.start()
     workers.wait_ready(stage.sources)
     live.step("workers", " and ".join(f"{slot} (process {workers.pid(slot)})" for slot in workers.slots))
     watch = Watch(stage.settings)
-    played = Play(stage, workers, watch, seed=seed, show=live.show, tell=live.tell).run()
+    played = Play(stage, workers, watch, seed=asked.seed, show=live.show, tell=live.tell).run()
     live.heading("Verifying: every request, every answer ...")
     verified = verify(stage.settings, say=live.note)
     return Found(
-        seed=seed,
+        seed=asked.seed,
         seconds=time.monotonic() - begun,
         expected=stage.traffic.expected(),
         played=played,

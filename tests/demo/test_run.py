@@ -1,0 +1,247 @@
+"""`streams demo` itself: a small month on a stack of its own, what it leaves behind, and what it says of a bad run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pytest
+
+from streams import demo, dev
+from streams.config import load
+from streams.demo.run import KEPT
+from streams.demo.run import run as run_demo
+from streams.demo.workers import NAME
+from streams.dev import state
+from streams.dev.processes import Child, start_mark
+from streams.errors import ConfigError, SetupError
+from streams.reasons import SCORED
+from streams.slots import holder
+
+FLIGHTS = 3_000
+PROGRAM = """
+import sys
+from pathlib import Path
+from streams.cli import _guarded
+from streams.demo.run import run
+from streams.errors import Stop
+keep, flights = sys.argv[1] == "keep", int(sys.argv[2])
+say = lambda line: print(line, flush=True)
+sys.exit(_guarded(lambda: run(json_file=Path("demo.json"), keep=keep, seed=7, say=say, flights=flights)))
+"""
+"""`streams demo` with a smaller month."""
+
+
+class Talker:
+    """A process whose output is read along; `until` waits for words in it."""
+
+    def __init__(self, command: list[str], folder: Path, **environ: str) -> None:
+        self.said: list[str] = []
+        self._heard = threading.Condition()
+        self._ended = False
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self._thread = threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True)
+        self._thread.start()
+
+    def _listen(self, output: IO[str]) -> None:
+        for line in output:
+            with self._heard:
+                self.said.append(line.rstrip("\n"))
+                self._heard.notify_all()
+        with self._heard:
+            self._ended = True
+            self._heard.notify_all()
+
+    def until(self, words: str, seconds: float) -> None:
+        """Wait until a line with these words was said."""
+        with self._heard:
+            heard = self._heard.wait_for(lambda: self._ended or any(words in line for line in self.said), seconds)
+        assert heard, f"{words!r} was not said in {seconds} s:\n{self.text}"
+        assert any(words in line for line in self.said), f"it ended without {words!r}:\n{self.text}"
+
+    def end(self, seconds: float) -> int:
+        """Wait for the end; return the exit code."""
+        code = self.process.wait(seconds)
+        self._thread.join(10)
+        return code
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+
+def a_demo(folder: Path, how: str = "passing") -> Talker:
+    return Talker([sys.executable, "-c", PROGRAM, how, str(FLIGHTS)], folder, TMPDIR=str(folder))
+
+
+class Processes(NamedTuple):
+    """Everything that a demo started, as its folder names it."""
+
+    children: dict[str, Child]
+
+    @classmethod
+    def of(cls, home: Path) -> "Processes":
+        found = {name: child.child() for name, child in state.read(home).items()}
+        for slot in ("demo-00", "demo-01"):
+            pid = holder(home / "state", slot)
+            if pid is not None:
+                found[slot] = Child(pid, start_mark(pid) or "")
+        return cls(found)
+
+    def alive(self) -> list[str]:
+        return sorted(name for name, child in self.children.items() if child.alive())
+
+    def gone_within(self, seconds: float) -> bool:
+        deadline, wait = time.monotonic() + seconds, threading.Event()
+        while self.alive() and time.monotonic() < deadline:
+            wait.wait(0.05)
+        return not self.alive()
+
+
+ALL = ["broker", "demo-00", "demo-01", "registry", NAME]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Path]:
+    """Where `--keep` keeps everything when run from a folder; ended with the test."""
+    yield tmp_path / KEPT
+    dev.down(tmp_path / KEPT)
+
+
+@pytest.mark.kafka
+def test_the_demo_holds_and_what_it_keeps_can_be_used_by_hand(
+    tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything is answered as foreseen around a real kill -9; then a plain producer asks and a plain consumer hears."""
+    talker = a_demo(tmp_path, "keep")
+    assert talker.end(150) == 0, talker.text
+    found = json.loads((tmp_path / "demo.json").read_text())
+    _is_right(found, talker.text)
+    with capsys.disabled():
+        about = {name: found[name] for name in ("seconds", "in_hand_at_kill", "restarted_ms", "silent_ms")}
+        print(f"\n[the demo with {found['requests']:,} requests: {about}]")
+
+    processes = Processes.of(kept)
+    assert ALL == processes.alive()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(SetupError, match="streams dev down --dir"):
+            run_demo(json_file=None, keep=True, seed=7, say=print)
+    assert ALL == processes.alive()
+
+    _asks_by_hand(kept)
+    (command,) = [line for line in talker.said if " dev down " in line]
+    assert 0 == subprocess.run(command.split(), cwd=tmp_path, check=False, capture_output=True, timeout=60).returncode
+    assert [] == processes.alive()
+
+
+def _is_right(found: dict[str, Any], text: str) -> None:
+    assert found["holds"], text
+    assert [] == found["failures"]
+    assert (0, 0) == (found["lost"], found["doubled"])
+    assert found["requests"] == found["answered"] == sum(found["outcomes"].values()) > FLIGHTS
+    assert found["expected"] == found["outcomes"]
+    assert 0.4 <= found["answered_at_kill"] / found["requests"] <= 0.6
+    assert found["answered_at_kill"] <= found["sent_at_kill"] < 0.7 * found["requests"]
+    assert 0 < found["in_hand_at_kill"] <= found["uncommitted_at_kill"]
+    assert {"0", "1", "2", "3"} == set(found["silent_ms"])
+    assert len(found["killed_partitions"]) == 2
+    for partition in found["killed_partitions"]:
+        # silent from some moment before the kill until the first answer after it
+        assert found["restarted_ms"] < found["silent_ms"][str(partition)] < 30_000
+    assert "\x1b" not in text
+    assert "KILLED worker" in text
+    assert "is back as process" in text
+    assert "are answered again" in text
+    assert "It holds: " in text
+    for kind in set(found["outcomes"]) - {SCORED}:
+        assert f"\n  {kind} " in text, f"no sentence for {kind}"
+
+
+def _asks_by_hand(home: Path) -> None:
+    """Run the two scripts as a person would; the first question may be asked before the consumer has its position."""
+    consumer = Talker([sys.executable, str(home / "consume.py")], home)
+    try:
+        consumer.until("Waiting for answers.", 30)
+        for _ in range(5):
+            subprocess.run([sys.executable, str(home / "produce.py")], check=True, timeout=30)
+            try:
+                consumer.until("flights.results by-hand-", 5)
+                break
+            except AssertionError:
+                continue
+        consumer.until("flights.results by-hand-", 1)
+    finally:
+        consumer.process.kill()
+        consumer.end(10)
+    for line in (home / "produce.py", home / "consume.py"):
+        assert len(line.read_text().splitlines()) <= 15
+    assert "flights" == load(home / "flights.toml").app.id
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [(signal.SIGINT, "from now on", 130), (signal.SIGTERM, "Starting Apache Kafka", 143)],
+)
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: int, words: str, code: int) -> None:
+    """Ctrl-C while requests are on their way, SIGTERM while the stack starts: no process and no folder stays."""
+    talker = a_demo(tmp_path)
+    try:
+        talker.until(words, 90)
+        (home,) = tmp_path.glob("answeronce-demo-*")
+        processes = Processes.of(home)
+        assert number == signal.SIGTERM or ALL == processes.alive()
+        talker.process.send_signal(number)
+        assert code == talker.end(60), talker.text
+        assert processes.gone_within(1), processes.alive()
+        assert not home.exists()
+    finally:
+        talker.process.kill()
+
+
+@pytest.mark.kafka
+@pytest.mark.long
+def test_a_demo_that_was_killed_leaves_no_process(tmp_path: Path) -> None:
+    """No handler runs after a SIGKILL; the stack's guard ends the workers, too, because they are recorded."""
+    talker = a_demo(tmp_path)
+    talker.until("from now on", 90)
+    (home,) = tmp_path.glob("answeronce-demo-*")
+    processes = Processes.of(home)
+    assert ALL == processes.alive()
+    talker.process.kill()
+    assert processes.gone_within(60), processes.alive()
+
+
+# what it asks for
+
+
+@pytest.mark.parametrize("name", demo.NEEDED)
+def test_what_is_missing_is_told_with_the_extra_that_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is started, and in one sentence."""
+    demo.require()
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SetupError, match=rf"needs {name}: pip install 'answeronce\[demo\]'"):
+        demo.require()
+
+
+def test_a_json_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    """Not after a minute."""
+    lines: list[str] = []
+    with pytest.raises(ConfigError, match="there is no folder"):
+        run_demo(json_file=tmp_path / "no" / "demo.json", keep=False, seed=7, say=lines.append)
+    assert [] == lines
