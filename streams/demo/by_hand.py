@@ -20,8 +20,8 @@ registry = SchemaRegistryClient({"url": "$registry"})
 encode = AvroSerializer(registry, conf={"auto.register.schemas": False, "use.latest.version": True})
 producer = Producer({"bootstrap.servers": "$bootstrap", "partitioner": "murmur2_random"})
 now = time.time_ns()
-flight = {"request_id": f"by-hand-{now}", "tenant": "me", "event_time": now // 1_000_000, "carrier": "UA", "origin": "EWR",
-          "dest": "ORD", "distance": 719.0, "hour": 18, "dep_delay": 25.0}
+flight = {"request_id": f"by-hand-{now}", "tenant": "me", "event_time": now // 1_000_000, "hour": 18,
+          "carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719.0, "dep_delay": 25.0}
 value = encode(flight, SerializationContext("$requests", MessageField.VALUE))
 producer.produce("$requests", value, key=flight["request_id"])
 producer.flush()

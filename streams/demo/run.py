@@ -52,7 +52,11 @@ def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int
     try:
         with _interruptible(), contextlib.ExitStack() as ending:
             live.heading("One month of flights out of New York, two workers, and a kill -9 in the middle")
-            found = _found(home, ending, live, Asked(keep, seed, flights))
+            try:
+                found = _found(home, ending, live, Asked(keep, seed, flights))
+            except KeyboardInterrupt:
+                live.heading("Interrupted: ending what was started ...")
+                raise
             failures = found.failures()
             if json_file is not None:
                 json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
@@ -94,6 +98,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     stack = _stack(home, ending, live, keep=asked.keep)
     stage = prepare(home, stack.bootstrap, stack.registry_url, asked.seed, asked.flights, live.step)
     workers = Workers(stage.config, stage.settings)
+    ending.callback(workers.end)
     workers.start()
     workers.wait_ready(stage.sources)
     live.step("workers", " and ".join(f"{slot} (process {workers.pid(slot)})" for slot in workers.slots))
