@@ -257,6 +257,7 @@ def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
     for line in report.lines():
         say(line)
     if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
     raise typer.Exit(report.exit_code)
 
