@@ -95,11 +95,21 @@ class Loop:
             self._recover(got)
         elif got.size:
             self._note(_coordinates(got))
-            rows = read(got, self._edges.contracts.snapshot(), self._app)
+            rows = self._read(got)
             self._hold(rows.held)
             if rows.batch.size:
                 self._finish(rows.batch, self._decide(rows))
             self._note("")
+
+    def _read(self, batch: Batch) -> Rows:
+        """Read a batch; a schema id that is new is asked for once before anything is held, which costs a fetch or two."""
+        contracts = self._edges.contracts
+        rows = read(batch, contracts.snapshot(), self._app)
+        new = {(tp.topic, hold.schema_id) for tp, hold in rows.held.items()}
+        learned = {pair for pair in sorted(new) if contracts.resolve(*pair)}
+        if learned:
+            rows = read(batch, contracts.snapshot(), self._app)
+        return rows
 
     def _decide(self, rows: Rows) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
