@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import structlog
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.errors import SetupError, SlotTaken, Stop
 from streams.kafka.admin import Admin
@@ -165,8 +165,7 @@ class KafkaSource:
 
     def _lose(self, message: "Message[bytes, bytes]") -> None:
         log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
-        self._consumer.pause([TopicPartition(*tp) for tp in self._assigned])
-        self._epoch += 1
+        self._park(self._consumer, self._assigned)
 
     def _stop(self, error: KafkaError) -> Stop:
         if error.code() in FENCED_INSTANCE:
@@ -183,11 +182,17 @@ class KafkaSource:
         return Stop(f"the consumer failed: {error.str()}")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # any offset will do: nothing is fetched while paused, and without one the client would look for a committed
-        # offset first, until when a seek fails with _STATE
-        consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in partitions])
-        consumer.pause(partitions)
-        self._assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
+        self._park(consumer, frozenset(TP(tp.topic, tp.partition) for tp in partitions))
+
+    def _park(self, consumer: Consumer, tps: frozenset[TP]) -> None:
+        """Own these partitions, paused, until recovery says where to go on.
+
+        They are parked at the log's end: a `seek` needs a fetcher that runs, and only from the end can it neither look
+        for a committed offset first nor fall off the log's start in the moment before `pause` takes hold.
+        """
+        consumer.assign([TopicPartition(*tp, OFFSET_END) for tp in sorted(tps)])
+        consumer.pause([TopicPartition(*tp) for tp in tps])
+        self._assigned = tps
         self._epoch += 1
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:

@@ -132,7 +132,8 @@ def test_bad_records_reach_their_topics_and_the_worker_stays_alive(application: 
     assert {key: (name, value) for (key, value), name in zip(bad, names, strict=True)} == letters
     assert {"before", "after"} == {answer["request_id"] for answer in answers if answer["kind"] == "SCORED"}
     (unseen,) = [answer for answer in answers if answer["kind"] == "UNSEEN_CATEGORY"]
-    assert (unseen["field"], unseen["found"]) == ("carrier", "ZZ")
+    assert ("carrier", '"ZZ"') == (unseen["field"], unseen["found"])
+
     right(app)
 
 
@@ -290,6 +291,27 @@ def test_requests_deleted_before_they_were_read_are_a_gap(application: Applicati
     report = verify(app.settings)
     assert report.exit_code != 1, "\n".join(report.lines())
     assert app.kinds()["SCORED"] == 36
+
+
+def test_retention_that_overtakes_a_running_worker_is_a_gap(application: Application) -> None:
+    """The position is deleted under a worker that lives: it recovers as if it were assigned anew, and says GAP."""
+    app = application
+    app.ask(["first"])
+    worker = app.start()
+    app.drained()
+    worker.send_signal(signal.SIGSTOP)
+    app.ask(f"r{number}" for number in range(40))
+    ends = app.admin.offsets(app.tps(), "latest")
+    tp = max(app.tps(), key=lambda tp: ends[tp])
+    begin = app.admin.committed(app.settings.group, [tp])[tp]
+    assert begin is not None
+    app.admin.delete_records({tp: begin + 5})
+    worker.send_signal(signal.SIGCONT)
+    app.drained()
+    assert worker.poll() is None
+    (gap,) = [answer for answer in app.terminals() if answer["kind"] == "GAP"]
+    assert (*tp, begin, begin + 5) == (*gap["at"], gap["until_offset"])
+    assert 36 == app.kinds()["SCORED"]
 
 
 @pytest.mark.parametrize("damage", ["intact", "lost", "stale", "foreign", "broken"])
