@@ -12,7 +12,15 @@ from typing import Any, cast
 
 import numpy as np
 import structlog
-from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from streams.errors import SetupError, SlotTaken, Stop
 from streams.kafka.admin import Admin
