@@ -8,8 +8,8 @@ A contract is a flat Avro record whose fields may carry these properties beside 
     categories  the strings that are allowed
     finite      false: NaN and infinities are allowed (default: they are refused)
 
-and the record itself may carry `key`: the list of field names whose values, joined by `:`, are the record's key
-(default: the request id alone). Fields with the roles event_time and deadline are not inputs either.
+and the record itself may carry `key`: the list of field names, of request id and tenant, whose values, joined by `:`,
+are the record's key (default: the request id alone). Fields with the roles event_time and deadline are not inputs either.
 """
 
 from collections.abc import Mapping

@@ -35,7 +35,11 @@ def read_properties(
 
 
 def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
-    """Return the names of the fields that make the record's key; by default the request id's. Raises SchemaRefused."""
+    """Return the names of the fields that make the record's key; by default the request id's.
+
+    Where there is an identity the key must be made of nothing else, or one request under two keys would lie in two
+    partitions, whose states do not know each other. Raises SchemaRefused.
+    """
     if raw is None:
         return tuple(field.name for field in fields if field.role == "request_id")
     if not isinstance(raw, list) or not raw:
@@ -48,6 +52,13 @@ def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
             raise SchemaRefused(
                 f"The record's key names {name}; a key is made of strings and whole numbers that are never null."
             )
+    roles = {field.name: field.role for field in fields}
+    strangers = [name for name in raw if roles[cast(str, name)] not in ("request_id", "tenant")]
+    if strangers and "request_id" in roles.values():
+        raise SchemaRefused(
+            f"The record's key names {strangers[0]}; it must be made of request id and tenant alone, or two requests with "
+            "one id could lie in two partitions and both be answered."
+        )
     return tuple(cast(list[str], raw))
 
 
@@ -71,11 +82,6 @@ def check_contract(contract: Contract) -> list[str]:
             found.append(f"Field {field.name} is meta and the {field.role}; a retry must not change it.")
         if "default" in raw and not _fits(raw["default"], field):
             found.append(f"Field {field.name} has a default that its type (of a union: its first branch) cannot hold.")
-    found += [
-        f"The key names {name}, which is not an input; a retry with another key would be answered a second time."
-        for name in contract.key
-        if not by_name[name].is_input
-    ]
     return found
 
 

@@ -9,7 +9,7 @@ from xxhash import xxh3_128_digest
 from streams.avro.canonical import canonical
 from streams.avro.decode import WHY, decode, slices
 from streams.avro.rules import check
-from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot, Unreadable
+from streams.contracts import Contract, Decoded, Reading, Snapshot, Unreadable
 from streams.dedupe import identities
 from streams.pipeline.app import App
 from streams.reasons import Reason
@@ -216,15 +216,8 @@ def _keys(group: Group) -> list[bytes]:
     role = writer.role("request_id")
     if role is not None and writer.key in ((), (role.name,)):
         return group.request_ids
-    parts = [_texts(group.decoded, name) for name in writer.key]
+    parts = [[value or b"" for value in slices(group.decoded, name)] for name in writer.key]
     return [b":".join(values) for values in zip(*parts, strict=True)]
-
-
-def _texts(decoded: Decoded, name: str) -> list[bytes]:
-    column = decoded.columns[name]
-    if isinstance(column, Numbers):
-        return [b"%d" % value for value in column.values.tolist()]
-    return [value or b"" for value in slices(decoded, name)]
 
 
 def _wrong_key(group: Group, i: int, expected: bytes, key: bytes | None, limit: int) -> str:
