@@ -98,9 +98,7 @@ def assemble(settings: Settings, slot: Slot) -> Parts:
         max_poll_ms=limits.max_poll_ms,
         queue_kbytes=limits.queue_kbytes,
     )
-    # no earlier than the changelog forgets; -1 is for ever there, 0 here
-    ttl_s = max(int(found[settings.changelog].configs["retention.ms"]), 0) // 1000
-    store = RocksStore(slot.directory / "store", ttl_s=ttl_s)
+    store = RocksStore(slot.directory / "store")
     changelog = KafkaChangelog(settings.kafka, settings.changelog)
     return Parts(Edges(source, sink, store, changelog, registry, model), app, settings, slot)
 

@@ -219,7 +219,7 @@ class Loop:
         begun = self._clock()
         positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, self._watch)
         if positions is not None:
-            self._edges.source.resume(positions)
+            self._edges.source.start(positions)
             partitions = sorted({tp.partition for tp in positions})
             log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))
 

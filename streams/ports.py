@@ -22,7 +22,7 @@ class Source(Protocol):
         """Return the next records, at most `limit`, waiting at most about `age_ms` after the first.
 
         Returns an Assignment instead if ownership changed during the call: every record that came with it was
-        dropped, all partitions are paused, and nothing may be committed before `resume`.
+        dropped, nothing is fetched, and nothing may be committed before `start`.
         An empty batch is an answer. Raises: Stop.
         """
 
@@ -38,8 +38,11 @@ class Source(Protocol):
     def topic_ids(self) -> Mapping[str, bytes]:
         """Return the 16-byte id of every topic of the application."""
 
+    def start(self, positions: Mapping[TP, int]) -> None:
+        """Start reading the assignment last returned, each partition from its offset."""
+
     def resume(self, positions: Mapping[TP, int]) -> None:
-        """Start reading these partitions at these offsets."""
+        """Go on reading these partitions, which were paused or not, at these offsets."""
 
     def seek(self, positions: Mapping[TP, int]) -> None:
         """Read these partitions again from these offsets; records already prefetched are dropped."""

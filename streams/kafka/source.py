@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import structlog
 from confluent_kafka import (
-    OFFSET_END,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
@@ -120,8 +119,15 @@ class KafkaSource:
                 raise SetupError(f"request topic {topic} does not exist. `streams topics apply` creates it")
         return {topic: found[topic].topic_id for topic in self._topics}
 
+    def start(self, positions: Mapping[TP, int]) -> None:
+        """Start reading the assignment last returned, each partition from its offset."""
+        if frozenset(positions) == self._assigned and self._told == self._epoch:
+            tps = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
+            self._consumer.assign(tps)
+            self._consumer.resume(tps)  # one that was held under the last assignment may still be paused
+
     def resume(self, positions: Mapping[TP, int]) -> None:
-        """Start reading these partitions at these offsets."""
+        """Go on reading these partitions, which were paused or not, at these offsets."""
         # resume, then seek: the other order costs a second (librdkafka restarts the fetcher)
         self._consumer.resume([TopicPartition(*tp) for tp in positions])
         self.seek(positions)
@@ -173,7 +179,7 @@ class KafkaSource:
 
     def _lose(self, message: "Message[bytes, bytes]") -> None:
         log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
-        self._park(self._consumer, self._assigned)
+        self._own(self._consumer, self._assigned)
 
     def _stop(self, error: KafkaError) -> Stop:
         if error.code() in FENCED_INSTANCE:
@@ -190,16 +196,15 @@ class KafkaSource:
         return Stop(f"the consumer failed: {error.str()}")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._park(consumer, frozenset(TP(tp.topic, tp.partition) for tp in partitions))
+        self._own(consumer, frozenset(TP(tp.topic, tp.partition) for tp in partitions))
 
-    def _park(self, consumer: Consumer, tps: frozenset[TP]) -> None:
-        """Own these partitions, paused, until recovery says where to go on.
+    def _own(self, consumer: Consumer, tps: frozenset[TP]) -> None:
+        """Own these partitions, and fetch nothing before recovery has said from where.
 
-        They are parked at the log's end: a `seek` needs a fetcher that runs, and only from the end can it neither look
-        for a committed offset first nor fall off the log's start in the moment before `pause` takes hold.
+        No made-up offset will do: one below the log's start stops the fetcher for good (a later seek fails with _STATE),
+        and the answer to a query for the log's end may come after the seek and override it.
         """
-        consumer.assign([TopicPartition(*tp, OFFSET_END) for tp in sorted(tps)])
-        consumer.pause([TopicPartition(*tp) for tp in tps])
+        consumer.assign([])
         self._assigned = tps
         self._epoch += 1
 

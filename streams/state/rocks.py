@@ -14,7 +14,6 @@ from typing import cast
 
 import structlog
 from rocksdict import (
-    AccessType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -38,15 +37,13 @@ FORMAT = 1
 class RocksStore:
     """A `Store` in `directory`, one sub-directory for each partition.
 
-    Entries are dropped by compaction once they are `ttl_s` old by this machine's clock, counted from when they were
-    written *here*: never earlier than the changelog forgets them, if `ttl_s` is at least its retention.
+    Nothing is ever dropped here: what the changelog has forgotten goes when the partition is restored in full. RocksDB's
+    own time-to-live must not be used: its compaction filter dropped live entries after a kill, and a store that answers
+    «not seen» for what it has seen makes a request scored twice.
     """
 
-    def __init__(
-        self, directory: Path, *, ttl_s: int, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20
-    ) -> None:
+    def __init__(self, directory: Path, *, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20) -> None:
         self._directory = directory
-        self._ttl_s = ttl_s
         self._cache = Cache(cache_bytes)
         self._budget = WriteBufferManager(write_bytes, False)
         self._open: dict[int, Rdict] = {}
@@ -108,7 +105,7 @@ class RocksStore:
         return self._directory / f"p{partition:05d}"
 
     def _new(self, partition: int) -> Rdict:
-        return Rdict(str(self._path(partition)), self._options(), access_type=AccessType.with_ttl(self._ttl_s))
+        return Rdict(str(self._path(partition)), self._options())
 
     def _options(self) -> Options:
         """Return options for a store of mostly absent 17-byte keys, asked for in lists."""

@@ -21,7 +21,7 @@ Make = Callable[[], Store]
 @pytest.fixture(params=["memory", "rocks"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """One of the twins, empty."""
-    return MemoryStore() if request.param == "memory" else RocksStore(tmp_path, ttl_s=3_600)
+    return MemoryStore() if request.param == "memory" else RocksStore(tmp_path)
 
 
 def test_a_new_partition_is_empty(store: Store) -> None:
@@ -63,26 +63,26 @@ def test_a_killed_process_loses_nothing_that_it_applied(tmp_path: Path) -> None:
     """RocksDB after kill -9: everything applied is there, state and checkpoint as one."""
     child = (
         "import os, sys; from pathlib import Path; from streams.records import *; from streams.state.rocks import RocksStore\n"
-        "s = RocksStore(Path(sys.argv[1]), ttl_s=3600); s.open(0)\n"
+        "s = RocksStore(Path(sys.argv[1])); s.open(0)\n"
         "for i in range(50): s.apply(0, [Put(b'd%d' % i, b'%d' % i)], Checkpoint(b'L' * 16, i))\n"
         "os.kill(os.getpid(), 9)"
     )
     ended = subprocess.run([sys.executable, "-c", child, str(tmp_path)], check=False, env=dict(os.environ))
     assert -signal.SIGKILL == ended.returncode
-    store = RocksStore(tmp_path, ttl_s=3_600)
+    store = RocksStore(tmp_path)
     assert Checkpoint(LOG, 49) == store.open(0)
     assert [b"%d" % i for i in range(50)] == store.get(0, [b"d%d" % i for i in range(50)])
 
 
 def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     """Corruption stays in one partition and never answers «not seen»: the partition begins empty, without a checkpoint."""
-    store = RocksStore(tmp_path, ttl_s=3_600)
+    store = RocksStore(tmp_path)
     store.open(0), store.open(1)
     for partition in (0, 1):
         store.apply(partition, [Put(b"da", b"1")], Checkpoint(LOG, 1))
         store.close(partition)
     (tmp_path / "p00000" / "CURRENT").write_bytes(b"")
-    again = RocksStore(tmp_path, ttl_s=3_600)
+    again = RocksStore(tmp_path)
     assert again.open(0) is None
     assert (tmp_path / "p00000.broken").is_dir()
     assert Checkpoint(LOG, 1) == again.open(1)

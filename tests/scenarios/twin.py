@@ -101,6 +101,9 @@ class TwinSource:
     def topic_ids(self) -> Mapping[str, bytes]:
         return self.log.topic_ids
 
+    def start(self, positions: Mapping[TP, int]) -> None:
+        self.positions = dict(positions)
+
     def resume(self, positions: Mapping[TP, int]) -> None:
         self.positions |= positions
 
