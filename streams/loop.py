@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from streams.errors import OffsetsError, OutcomeUnknown, SetupError
+from streams.errors import OffsetsError, OutcomeUnknown, SetupError, Unreachable
 from streams.frames import FRAME, parse_frame
 from streams.headers import topic_id_text
 from streams.pipeline import App, Rows, gap, not_finite, plan, read, settle
@@ -22,10 +22,14 @@ from streams.records import TP, Batch, Checkpoint, Detail, Ended, Frame, Hold, O
 
 log = structlog.get_logger()
 
+FIRST_RECORDS = 100
+"""A worker begins with small batches and doubles them: a model that is slow is met before the watchdog is."""
 SLOW_SCORE_S = 1.0
 """The batch shrinks until one score call takes less."""
 HOLD_RETRY_S = 1.0
 HOLD_ALARM_S = 60.0
+STILL_CHUNKS = 250
+"""So many empty chunks in a row, a tenth of a second each: no transaction of ours can be open that long."""
 BACKOFF_S = (0.05, 5.0)
 """First and longest wait after an aborted transaction."""
 
@@ -76,7 +80,7 @@ class Loop:
     ) -> None:
         self._edges = edges
         self._app = app
-        self._records, self._limit = records, records
+        self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms = age_ms
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
         self._changelog_id = edges.changelog.topic_id()
@@ -152,7 +156,9 @@ class Loop:
         for partition, puts in step.puts.items():
             self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, ended.checkpoints[partition]))
         self._aborts = 0
-        self._limit = min(self._limit * 2, self._records)
+        if not self._slow:
+            self._limit = min(self._limit * 2, self._records)
+        self._slow = False
         if self._refused:
             self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
 
@@ -174,7 +180,7 @@ class Loop:
             self._limit = max(1, batch.size // 2)
         else:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
-            self._wait(min(BACKOFF_S[0] * 2**self._aborts, BACKOFF_S[1]))
+            self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1]))
             self._aborts += 1
         first = {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}
         for tp in first:
@@ -184,7 +190,7 @@ class Loop:
 
     def _pace(self, score_s: float) -> None:
         if score_s > SLOW_SCORE_S:
-            self._limit = self._records = max(1, self._limit // 2)
+            self._limit, self._slow = max(1, self._limit // 2), True
             log.warning("a score call was slow; the batch shrinks", seconds=round(score_s, 2), records=self._limit)
 
     def _hold(self, held: Mapping[TP, Hold]) -> None:
@@ -248,10 +254,13 @@ def recover(
     _same_topics(edges.source.topic_ids(), app)
     committed = edges.source.committed(tps)
     partitions = sorted({tp.partition for tp in tps})
-    for partition, bounds in edges.changelog.bounds(partitions).items():
+    logs = edges.changelog.bounds(partitions)
+    for partition, bounds in logs.items():
         if not _restore(partition, bounds, edges, changelog_id, watch):
             return None
-    positions = {tp: _agreed(tp, committed[tp], _frame(edges.store, tp), app) for tp in sorted(tps)}
+    positions = {
+        tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app) for tp in sorted(tps)
+    }
     for tp, (start, end) in edges.source.bounds(tps).items():
         if positions[tp] > end:
             raise OffsetsError(
@@ -309,8 +318,15 @@ def _restore(
             log.warning("local state does not belong to this changelog; restoring in full", partition=partition)
         edges.store.forget(partition)
         begin = start
+    still = 0
     for puts, position in edges.changelog.read(partition, begin, end):
         watch()
+        still = 0 if puts else still + 1
+        if still > STILL_CHUNKS:
+            raise Unreachable(
+                f"the restore of partition {partition} stands still at {position} of {end}: a transaction hangs in the "
+                "changelog. It is tried again; `kafka-transactions.sh find-hanging` names it"
+            )
         edges.store.apply(partition, puts, Checkpoint(changelog_id, position - 1))
         if not edges.source.keep_alive():
             return False
@@ -323,12 +339,21 @@ def _frame(store: Store, tp: TP) -> Frame | None:
     return None if value is None else parse_frame(Put(key, value))[1]
 
 
-def _agreed(tp: TP, committed: int | None, frame: Frame | None, app: App) -> int:
-    """Return the position on which the group's committed offset and the changelog's frame agree."""
+def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, app: App) -> int:
+    """Return the position on which the group's committed offset and the changelog's frame agree.
+
+    A frame may be gone because retention took it; a log that still has its beginning, and no frame, is another log.
+    """
     if committed is None:
         raise OffsetsError(
             f"NO_COMMITTED_OFFSET: the group has no offset for {tp}. Run `streams topics apply` once before the first worker; "
             "if this application has run before, its offsets expired: decide with `streams verify` where to go on"
+        )
+    if frame is None and log_start == 0:
+        raise OffsetsError(
+            f"CHANGELOG_RECREATED: the group committed {committed} for {tp}, but the changelog has no frame, although it begins "
+            "at 0: it was deleted and created again. What was answered before is not known any more: going on would score "
+            "repeats a second time. Nothing was read. Restore the changelog, or start over under a new app.id"
         )
     if frame is None:
         return committed

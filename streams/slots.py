@@ -54,6 +54,8 @@ class Slot:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
         self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
+        # a batch that killed the last process will be noted again; a death before that is not the batch's
+        self.note("")
 
     def note(self, coordinates: str) -> None:
         """Leave a trace of what is being worked on: the supervisor reads it if this process dies."""

@@ -5,7 +5,6 @@ back off. A worker that stops for a reason that a restart cannot cure stays down
 again over the same batch, and the message names it. The other slots go on.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from types import FrameType
 
 import structlog
 
-from streams.errors import ConfigError, OffsetsError, SetupError, SlotTaken
+from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, Unreachable
 from streams.slots import last_progress
 
 log = structlog.get_logger()
@@ -25,6 +24,8 @@ FINAL = frozenset(stop.code for stop in (ConfigError, SetupError, OffsetsError, 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 HEALTHY_S = 60.0
 """A worker that lived this long starts over with an immediate restart."""
+OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code))
+"""Exit codes that say that the world was in trouble, not the batch."""
 DEATHS_MAX = 5
 """So many deaths in a row over the same batch stop the slot."""
 GRACE_S = 30.0
@@ -45,6 +46,8 @@ class _Child:
         """Final exit code, once the slot stays down."""
         self.last_batch = ""
         self.deaths = 0
+        self.told = 0
+        """How many of our stop signals were passed on to the process."""
 
     def start(self) -> None:
         # its standard input is a pipe from us: when we die it ends, and the worker follows
@@ -76,8 +79,6 @@ class Supervisor:
         """Run until all slots stay down; return the first exit code that is not 0."""
         previous = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for child in self._children:
-                self._start(child)
             while any(child.code is None for child in self._children):
                 for child in self._children:
                     self._look_after(child)
@@ -105,9 +106,12 @@ class Supervisor:
             return
         code = child.process.poll()
         if code is None:
+            if child.told < self._stops:
+                child.told = self._stops
+                child.process.send_signal(signal.SIGTERM if child.told == 1 else signal.SIGKILL)
             return
         pid, child.process = child.process.pid, None
-        if self._stops or code == 0 or code in FINAL or self._hopeless(child):
+        if self._stops or code == 0 or code in FINAL or self._hopeless(child, code):
             # while stopping, a worker that was killed by the second signal ended as it was told
             child.code = 0 if self._stops and code < 0 else abs(code)
             self._on_event(child.name, "stopped", pid)
@@ -121,8 +125,10 @@ class Supervisor:
         self._on_event(child.name, "died", pid)
         log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)
 
-    def _hopeless(self, child: _Child) -> bool:
+    def _hopeless(self, child: _Child, code: int) -> bool:
         """Return whether the worker died again and again over the same batch."""
+        if code in OUTSIDE:
+            return False
         batch = last_progress(self._state_dir, child.name)
         child.deaths = child.deaths + 1 if batch and batch == child.last_batch else 1
         child.last_batch = batch
@@ -132,11 +138,8 @@ class Supervisor:
         return True
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """First signal: let every worker finish and hand over. Second: end them now."""
+        """First signal: let every worker finish and hand over. Second: end them now. The loop passes it on."""
         self._stops += 1
-        for child in self._children:
-            if child.process is not None:
-                os.kill(child.process.pid, signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
 
     def _kill(self) -> None:
         for child in self._children:

@@ -62,7 +62,7 @@ class Admin:
     one) where there was no answer.
     """
 
-    def __init__(self, client: Client, timeout_s: float = 10.0, pending_s: float = 30.0) -> None:
+    def __init__(self, client: Client, timeout_s: float = 10.0, pending_s: float = 20.0) -> None:
         """Take the client's own keys; `pending_s` bounds the wait for pending transactions.
 
         A worker that died leaves its transaction open for up to 10 s, and the broker looks for such every 10 s.
@@ -164,7 +164,7 @@ class Admin:
                     TP(tp.topic, tp.partition): tp.offset if tp.offset >= 0 else None for tp in answer.topic_partitions
                 }
             if time.monotonic() > deadline:
-                raise SetupError(
+                raise Unreachable(
                     f"The committed offset of {pending[0].topic}[{pending[0].partition}] in group {group} "
                     f"is not to be had: {pending[0].error}. Is a transaction hanging?"
                 )

@@ -177,7 +177,7 @@ class KafkaSink:
         """
         if error.code() in BLAMES_RECORD:
             self._blamed = self._blamed or error
-        if verdict(error) is Verdict.FENCED and took_s < self._timeout_s / 2:
+        if verdict(error) is Verdict.FENCED and self._undisturbed(took_s):
             raise self._taken(error)
         if committing and verdict(error) is not Verdict.ABORT:
             return Ended(Outcome.UNKNOWN, {}, error.str())
@@ -185,7 +185,7 @@ class KafkaSink:
             self._until_done(producer.abort_transaction)
         except KafkaException as second:
             cause: KafkaError = second.args[0]
-            if verdict(cause) is Verdict.FENCED and took_s < self._timeout_s / 2:
+            if verdict(cause) is Verdict.FENCED and self._undisturbed(took_s):
                 raise self._taken(cause) from None
             return Ended(Outcome.UNKNOWN, {}, f"{error.str()}; then the abort failed: {cause.str()}")
         producer.poll(0)
@@ -193,6 +193,10 @@ class KafkaSink:
         # which record failed is known only if every delivery reports; the next attempt asks for that
         self._diagnose = True
         return Ended(Outcome.ABORTED, {}, (self._blamed or error).str(), self._blamed is not None)
+
+    def _undisturbed(self, took_s: float) -> bool:
+        """Whether only another live producer can have fenced this one: not the broker's time-out, not an outage."""
+        return took_s < self._timeout_s / 2 and not self._disconnected
 
     def _renew(self) -> None:
         """Replace the producer: the epoch bump of `init_transactions` fences every EndTxn that is still on its way."""

@@ -55,6 +55,8 @@ class KafkaSource:
         self._admin = Admin(dict(client))
         self._epoch = 0
         self._told = 0
+        self._session_s = session_ms / 1000
+        self._polled = time.monotonic()
         self._assigned: frozenset[TP] = frozenset()
         settings: dict[str, Any] = {
             "fetch.min.bytes": 1,
@@ -159,10 +161,12 @@ class KafkaSource:
             self._consumer.poll(0.1)
 
     def _consume(self, limit: int, timeout_s: float) -> "list[Message[bytes, bytes]]":
+        silent_s = time.monotonic() - self._polled
         try:
             polled = self._consumer.consume(limit, timeout_s)
         except KafkaException as failed:
-            raise self._stop(failed.args[0]) from None
+            raise self._stop(failed.args[0], silent_s) from None
+        self._polled = time.monotonic()
         good = []
         for message in polled:
             error = message.error()
@@ -172,7 +176,7 @@ class KafkaSource:
                 # the position was deleted under us: the same as a new assignment, recovery looks at the log's start
                 self._lose(message)
             elif error.code() in FENCED_INSTANCE | GONE | DENIED:
-                raise self._stop(error)
+                raise self._stop(error, silent_s)
             else:
                 log.warning("kafka", error=error.str(), client=self._instance)
         return good
@@ -181,7 +185,12 @@ class KafkaSource:
         log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
         self._own(self._consumer, self._assigned)
 
-    def _stop(self, error: KafkaError) -> Stop:
+    def _stop(self, error: KafkaError, silent_s: float) -> Stop:
+        if error.code() in FENCED_INSTANCE and silent_s > self._session_s:
+            # a member that missed its session and then meets its own id in the group is fenced by nobody but itself
+            return Stop(
+                f"this worker was silent for {silent_s:.1f} s, longer than its session, and lost its place ({error.str()}); restart"
+            )
         if error.code() in FENCED_INSTANCE:
             return SlotTaken(
                 f"instance id {self._instance} of group {self._group} was taken by another live worker ({error.str()}). "
