@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.errors import SlotTaken
+import pytest
+
+from streams.errors import SlotTaken, Unreachable
+from streams.slots import Slot, last_progress
 from streams.supervisor import DEATHS_MAX, Supervisor
 
 CHILD = "import os, sys; n = int(open(sys.argv[1]).read() or 0) + 1; open(sys.argv[1], 'w').write(str(n)); "
@@ -81,3 +84,45 @@ def _alive(pid: int) -> bool:
         return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except ProcessLookupError:
         return False
+
+
+def test_deaths_of_the_world_are_not_the_batch_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is away for long is no reason to give a slot up, whatever batch was in hand when it went."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    (tmp_path / "a-00").mkdir()
+    (tmp_path / "a-00" / "progress").write_text("requests[0] 7..9")
+    limit = DEATHS_MAX + 1
+    command, count = child(tmp_path, f"sys.exit({Unreachable.code} if n <= {limit} else 0)")
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    assert str(limit + 1) == count.read_text()
+
+
+def test_a_new_owner_of_a_slot_clears_its_trace(tmp_path: Path) -> None:
+    """A death before any batch is not counted against the last one."""
+    first = Slot(tmp_path, "a-00")
+    first.note("requests[0] 7..9")
+    assert "requests[0] 7..9" == last_progress(tmp_path, "a-00")
+    first._lock.close()
+    Slot(tmp_path, "a-00")
+    assert "" == last_progress(tmp_path, "a-00")
+
+
+def test_one_signal_stops_every_worker_and_a_second_ends_them(tmp_path: Path) -> None:
+    """SIGTERM reaches workers however young; one that does not listen is ended by the second signal."""
+    body = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    code = (
+        "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
+        f"c = [sys.executable, '-c', {body!r}]\n"
+        f"sys.exit(Supervisor({{'a-00': c, 'a-01': c}}, Path({str(tmp_path)!r})).run())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        up = 0
+        while up < 2:
+            up += supervisor.stdout.readline() == b"up\n"
+        supervisor.send_signal(signal.SIGTERM)
+        gone = threading.Event()
+        assert not gone.wait(0.5)  # both ignore it
+        assert supervisor.poll() is None
+        supervisor.send_signal(signal.SIGTERM)
+        assert 0 == supervisor.wait(10)

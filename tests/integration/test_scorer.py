@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -157,6 +158,26 @@ def test_confluent_s_own_serializers_read_and_write_what_we_do(application: Appl
     read = AvroDeserializer(client, conf={"subject.name.strategy": settings["subject.name.strategy"]})
     answer: Any = read(message.value(), SerializationContext(app.settings.results, MessageField.VALUE))
     assert ("r1", "late", app.schema_id) == (answer["request_id"], answer["model_name"], answer["schema_id"])
+
+
+def test_a_request_that_was_never_committed_is_never_answered(application: Application) -> None:
+    """A transactional producer takes its requests back: for the scorer they do not exist, and offsets go on behind them."""
+    app = application
+    producer = Producer(
+        {"bootstrap.servers": app.stack.bootstrap, "transactional.id": app.name, "partitioner": "murmur2_random"}
+    )
+    producer.init_transactions(20)
+    for name, end in (("taken-back", producer.abort_transaction), ("meant", producer.commit_transaction)):
+        producer.begin_transaction()
+        for number in range(20):
+            producer.produce(app.lanes[0], app.value(f"{name}-{number}"), f"{name}-{number}")
+        producer.flush()
+        end()
+    app.ask(["last-0", "last-1", "last-2", "last-3"])
+    app.start()
+    until(lambda: app.kinds()["SCORED"] == 24, 30, what="24 answers")
+    assert not [answer for answer in app.terminals() if answer["request_id"].startswith("taken-back")]
+    right(app)
 
 
 def test_a_record_with_createtime_is_refused(application: Application) -> None:

@@ -1,24 +1,27 @@
 """Scripts of what can go wrong around a transaction, and what must be true afterwards whatever happened."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contracts import Reading
-from streams.errors import OffsetsError, Stop
-from streams.loop import Loop
+from streams.errors import OffsetsError, Stop, Unreachable
+from streams.loop import Edges, Loop, recover
 from streams.records import TP, Batch, Outcome, Put, Step
 from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
-from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, Sent, loan, numbered, run, sent
+from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, loan, numbered, run, sent
 from tests.scenarios.twin import (
+    CHANGELOG_ID,
     TPS,
     Died,
     Log,
+    TwinChangelog,
     TwinContracts,
+    TwinSink,
     TwinSource,
     checkpoint,
     folded,
@@ -217,10 +220,6 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
     for partition in range(PARTITIONS):
         store.open(partition)
         store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
-    from streams.loop import Edges, recover
-    from tests.pipeline.world import AmountModel
-    from tests.scenarios.twin import CHANGELOG_ID, TwinChangelog, TwinSink
-
     edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT), AmountModel())
     recover(TPS, edges, log.app, CHANGELOG_ID, lambda: None)
     assert folded(log) == state(store)
@@ -239,3 +238,47 @@ def test_a_death_is_a_death() -> None:
     """The twin's own fault reaches the loop's caller."""
     with pytest.raises(Died):
         raise Died
+
+
+def test_a_changelog_that_was_recreated_is_not_trusted() -> None:
+    """No frame, although the log still has its beginning: what was answered is not known any more, so nothing is read."""
+    log = Log(numbered([sent("a"), sent("b")]))
+    live(log)
+    log.requests = numbered([sent("a"), sent("b"), sent("a"), sent("b")])
+    log.changelog = {partition: [] for partition in range(PARTITIONS)}
+    with pytest.raises(OffsetsError, match="CHANGELOG_RECREATED"):
+        live(log)
+    assert 2 == len(log.terminals)
+
+
+def test_a_restore_that_stands_still_says_so() -> None:
+    """A transaction that hangs in the changelog is named, and the worker tries again later."""
+    log = Log(requests(3))
+
+    class Hanging(TwinChangelog):
+        def read(self, partition: int, begin: int, end: int) -> Iterator[tuple[Sequence[Put], int]]:
+            while True:
+                yield [], begin
+
+    edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Hanging(log), TwinContracts(), AmountModel())
+    with pytest.raises(Unreachable, match="stands still"):
+        recover(TPS, edges, log.app, CHANGELOG_ID, lambda: None)
+
+
+def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> None:
+    """A slow model is met before the watchdog is, and one stall is not remembered for ever."""
+    log = Log(numbered(sent(f"r{number}", partition=None) for number in range(1_500)))
+    sizes: list[int] = []
+    seconds = iter([0.1] * 2 + [3.0] + [0.1] * 1_000)
+
+    class Watched(Loop):
+        def _finish(self, batch: Batch, step: Step) -> None:
+            sizes.append(batch.size)
+            super()._finish(batch, step)
+
+        def _pace(self, score_s: float) -> None:
+            super()._pace(next(seconds))
+
+    live(log, records=400, loop_class=Watched)
+    assert [100, 200, 400, 200] == sizes[:4]
+    assert 400 in sizes[4:]
