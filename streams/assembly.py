@@ -20,7 +20,7 @@ from streams.loop import Edges, Loop
 from streams.models.packages import Loaded, load
 from streams.models.store import open_store
 from streams.pipeline import App
-from streams.registering import product_ids
+from streams.registering import cache_dir, product_ids
 from streams.slots import Slot
 from streams.state.rocks import RocksStore
 from streams.topics import contradictions, names, warnings
@@ -85,7 +85,7 @@ def assemble(settings: Settings, slot: Slot) -> Parts:
         {lane.topic: lane.lane_subject for lane in settings.requests},
         model.accepts,
         drop_extra_fields=model.drop_extra_fields,
-        cache_dir=settings.app.state_dir / "registry",
+        cache_dir=cache_dir(settings),
         nodes_max=limits.schema_nodes,
     )
     registry.recheck()

@@ -42,16 +42,13 @@ class Source(Protocol):
         """Start reading the assignment last returned, each partition from its offset."""
 
     def resume(self, positions: Mapping[TP, int]) -> None:
-        """Go on reading these partitions, which were paused or not, at these offsets."""
-
-    def seek(self, positions: Mapping[TP, int]) -> None:
-        """Read these partitions again from these offsets; records already prefetched are dropped."""
+        """Go on reading these partitions, paused or not, at these offsets; records already prefetched are dropped."""
 
     def pause(self, tps: frozenset[TP]) -> None:
         """Stop reading these partitions; the others go on."""
 
     def keep_alive(self) -> bool:
-        """Poll without taking records (everything is paused); False if ownership changed."""
+        """Poll while nothing is fetched; False if ownership changed."""
 
     def close(self) -> None:
         """Hand the partitions over and leave the group."""

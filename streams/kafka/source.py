@@ -2,7 +2,7 @@
 
 Rebalance callbacks run inside `consume()`, and one call can revoke, assign *and* return records of the new assignment.
 So the epoch is read before the call; if it changed when the call returns, all its records are dropped and the caller
-gets an Assignment, with everything paused. Group metadata is taken right after the `consume()` that returned the
+gets an Assignment, and nothing is fetched before `start`. Group metadata is taken right after the `consume()` that returned the
 batch: metadata taken later could be accepted for a partition that is no longer owned.
 """
 
@@ -95,7 +95,7 @@ class KafkaSource:
         return _batch(lease, messages)
 
     def keep_alive(self) -> bool:
-        """Poll while everything is paused; return False if ownership changed."""
+        """Poll while nothing is fetched; return False if ownership changed."""
         epoch = self._epoch
         self._consume(1, 0.0)
         return epoch == self._epoch
@@ -129,13 +129,9 @@ class KafkaSource:
             self._consumer.resume(tps)  # one that was held under the last assignment may still be paused
 
     def resume(self, positions: Mapping[TP, int]) -> None:
-        """Go on reading these partitions, which were paused or not, at these offsets."""
+        """Go on reading these partitions, paused or not, at these offsets; one that was revoked is left alone."""
         # resume, then seek: the other order costs a second (librdkafka restarts the fetcher)
         self._consumer.resume([TopicPartition(*tp) for tp in positions])
-        self.seek(positions)
-
-    def seek(self, positions: Mapping[TP, int]) -> None:
-        """Read these partitions again from these offsets; one that was revoked meanwhile is left alone."""
         for tp, offset in positions.items():
             if tp in self._assigned:
                 self._consumer.seek(TopicPartition(*tp, offset))

@@ -17,7 +17,6 @@ from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, 
 from tests.scenarios.twin import (
     CHANGELOG_ID,
     TPS,
-    Died,
     Log,
     TwinChangelog,
     TwinContracts,
@@ -232,12 +231,6 @@ def test_lanes_assigned_apart_stop_the_worker() -> None:
     log.topic_ids = dict(log.app.topic_ids)
     with pytest.raises(Stop, match=r"loans\.requests\.bulk"):
         live(log)
-
-
-def test_a_death_is_a_death() -> None:
-    """The twin's own fault reaches the loop's caller."""
-    with pytest.raises(Died):
-        raise Died
 
 
 def test_a_changelog_that_was_recreated_is_not_trusted() -> None:

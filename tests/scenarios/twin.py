@@ -107,9 +107,6 @@ class TwinSource:
     def resume(self, positions: Mapping[TP, int]) -> None:
         self.positions |= positions
 
-    def seek(self, positions: Mapping[TP, int]) -> None:
-        self.positions |= positions
-
     def pause(self, tps: frozenset[TP]) -> None:
         for tp in tps:
             self.positions.pop(tp, None)
