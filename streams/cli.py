@@ -225,14 +225,13 @@ def scorer_run(
 
     Example: streams scorer run -c flights.toml --workers 2
     """
-    import structlog
-
     from streams.assembly import preflight
     from streams.config import load
+    from streams.logs import to_stderr
     from streams.slots import instance as instance_name
     from streams.supervisor import Supervisor, worker_command
 
-    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
+    to_stderr()
     settings = load(config)
     for warning in preflight(settings):
         say(f"warning: {warning}")

@@ -17,6 +17,7 @@ import structlog
 
 from streams.config import Settings, load
 from streams.errors import Stop
+from streams.logs import to_stderr
 from streams.slots import Slot
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
 
 def main(config: Path, name: str) -> int:
     """Run one slot's worker; return its exit code."""
-    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
+    to_stderr()
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()
 

@@ -1,10 +1,13 @@
 """The command line, in process: help with examples, errors in one paragraph, exit codes that mean something."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from streams import errors
 from streams.cli import EXIT_CODES, main
@@ -39,6 +42,17 @@ def test_a_stop_is_one_paragraph_and_its_own_code(tmp_path: Path, capsys: pytest
         said = capsys.readouterr().err
         assert said.startswith("error: ")
         assert "Traceback" not in said
+
+
+def test_log_lines_follow_standard_error(tmp_path: Path) -> None:
+    """A command that ran in this process leaves no logger behind that holds the stream of its time."""
+    before, after = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(before):
+        main(["scorer", "run", "-c", str(tmp_path / "none.toml")])
+    before.close()
+    with contextlib.redirect_stderr(after):
+        structlog.get_logger().info("still heard")
+    assert "still heard" in after.getvalue()
 
 
 def test_a_broker_that_does_not_answer_is_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
