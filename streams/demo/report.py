@@ -9,7 +9,7 @@ from streams.demo.play import Kill, Played
 from streams.demo.watch import Example, Watch
 from streams.reasons import SCORED, Reason
 from streams.records import TP
-from streams.report import Report
+from streams.verify.report import Report
 
 SHARES = (0.4, 0.6)
 """The kill must come when so much is answered."""

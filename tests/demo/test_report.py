@@ -14,7 +14,7 @@ from streams.demo.report import Found, Silence
 from streams.demo.watch import Answered, Example, Watch, longest_gap
 from streams.reasons import SCORED, Reason
 from streams.records import TP
-from streams.report import Report, Row
+from streams.verify.report import Report, Row
 
 LANE = "flights.requests.live"
 TPS = tuple(TP(LANE, partition) for partition in range(2))

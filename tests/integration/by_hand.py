@@ -147,6 +147,15 @@ class ByHand:
         value = framed(self.ids["outcome"], encode_one(self._schemas["outcome"], record))
         return self.settings.outcomes, partition, value, None
 
+    def repeat(
+        self, partition: int, offset: int, first: int, *, request_id: str = "", carried: int | None = None
+    ) -> tuple[str, int, bytes, None]:
+        """Return the DUPLICATE of a request in the same partition; it carries the result of `first`, or of `carried`."""
+        request_id = request_id or f"{partition}-{first}"
+        answer = self.result(partition, first if carried is None else carried, request_id=request_id)[2]
+        named = {"first_topic": self.topic, "first_partition": partition, "first_offset": first}
+        return self.outcome(Reason.DUPLICATE, partition, offset, request_id=request_id, answer=answer, **named)
+
     def dead_letter(self, partition: int, offset: int) -> tuple[str, int, bytes, Headers]:
         """Return the dead letter of a request."""
         origin = Origin(self.topic, self.topic_ids[self.topic], partition, offset)

@@ -1,5 +1,6 @@
 """The oracle on a real Kafka, on topics written by hand: what lies there is read right, and judged right."""
 
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,9 @@ from confluent_kafka import Producer
 from streams.dev import Stack
 from streams.errors import SetupError, Unreachable
 from streams.reasons import Reason
-from streams.report import Report
-from streams.verify import verify
+from streams.records import TP
+from streams.verify import Report, verify
+from tests.integration.application import until
 from tests.integration.by_hand import ByHand, settings
 
 
@@ -46,7 +48,7 @@ def test_clean_run_is_clean(app: ByHand) -> None:
     app.answer(
         [
             app.result(0, first),
-            app.outcome(Reason.DUPLICATE, 0, second),
+            app.repeat(0, second, first),
             app.dead_letter(0, third),
             app.result(1, other),
         ],
@@ -62,7 +64,34 @@ def test_copied_result_is_doubled(app: ByHand) -> None:
     """A second copy of a result, wherever it lies."""
     offsets = answered(app)
     app.answer([app.result(0, offsets[1], at=1)])
-    assert (1, {"DOUBLED": 1}, {}) == judged(app)
+    assert (1, {"DOUBLED": 1, "MISPLACED": 1}, {}) == judged(app)
+
+
+def test_repeats_that_point_nowhere_or_carry_another_answer(app: ByHand) -> None:
+    """A repeat names a request that is scored, of its own identity, and carries that answer; else it is UNFOUNDED."""
+    first, other, *again = app.send(0, 6)
+    app.answer(
+        [
+            app.result(0, first, request_id="a"),
+            app.result(0, other, request_id="b"),
+            app.repeat(0, again[0], first, request_id="a"),
+            app.repeat(0, again[1], 10_000, request_id="a", carried=first),
+            app.repeat(0, again[2], other, request_id="a"),
+            app.repeat(0, again[3], first, request_id="a", carried=other),
+        ],
+        {0: app.end(app.topic, 0)},
+    )
+    report = verify(app.settings)
+    assert {"UNFOUNDED": 3} == dict(report.violations)
+    for offset, why in zip(again[1:], ("not scored", "another identity", "another answer"), strict=True):
+        assert [text for text in report.examples if f"{app.topic}[0]@{offset} in" in text and why in text]
+
+
+def test_offsets_moved_back_behind_their_answers(app: ByHand) -> None:
+    """What was answered and is no longer committed would be answered again: seen before any worker starts."""
+    offsets = answered(app)
+    app.answer([], {0: offsets[2]})
+    assert (1, {"OFFSETS_WENT_BACK": 2}, {}) == judged(app)
 
 
 def test_request_without_answer_is_lost(app: ByHand) -> None:
@@ -184,12 +213,22 @@ def test_requests_of_an_earlier_topic_are_unchecked(app: ByHand) -> None:
 
 
 def test_a_running_worker_is_no_violation(app: ByHand) -> None:
-    """Requests behind the committed offset are not judged, answered or not; an open transaction is waited for."""
-    offsets = answered(app, 2)
-    more = app.send(0, 2)
-    app.answer([app.result(0, more[0])])
-    assert CLEAN == judged(app)
-    assert more[0] > offsets[-1]
+    """Whatever is sent, answered and committed while the oracle reads, it sees a state that is right."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            first, second = app.send(0, 2)
+            app.answer([app.result(0, first), app.repeat(0, second, first)], {0: second + 1})
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        until(lambda: app.admin.offsets([TP(app.topic, 0)], "latest")[TP(app.topic, 0)] > 20)
+        assert [CLEAN] * 12 == [judged(app) for _ in range(12)]
+    finally:
+        stop.set()
+        worker.join()
 
 
 def test_missing_topics_and_registry(

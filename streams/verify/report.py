@@ -1,4 +1,4 @@
-"""What `streams verify` found: for people, as JSON, and as an exit code. Room: top-level value, pure."""
+"""What `streams verify` found: for people, as JSON, and as an exit code. Room: value, pure."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from streams.conservation import Answers, Book, Partition, Range, Source, judge
-from streams.records import TP
-from streams.report import Report
+from streams.records import TP, Words
+from streams.verify.book import Answers, Book, Partition, Range, Repeats, Scores, Source
+from streams.verify.conservation import judge
+from streams.verify.report import Report
 
 TOPIC, ID = "in", b"i" * 16
 RESULTS, OUTCOMES, DLQ = "results", "outcomes", "in.dlq"
@@ -17,7 +18,7 @@ WINDOW_MS = 1000
 
 
 class Answer(NamedTuple):
-    """A terminal record; `identity` and `append_ms` are those of a result."""
+    """A terminal record. `append_ms` is a result's; `first` makes it a repeat of the request at that offset."""
 
     offset: int
     topic: str = RESULTS
@@ -25,6 +26,9 @@ class Answer(NamedTuple):
     source: Source = (TOPIC, ID, 0)
     identity: int | None = None
     append_ms: int = 0
+    first: int | None = None
+    first_tp: TP = TP(TOPIC, 0)
+    digest: int = 0
 
 
 def book(
@@ -35,6 +39,8 @@ def book(
     log_start: int = 0,
     committed: int | None = 100,
     end: int = 100,
+    committed_after: int | None = 100,
+    others: Iterable[int] = (),
     gaps: Iterable[tuple[int, int]] = (),
     cut: Iterable[str] = (),
     unreadable: Iterable[str] = (),
@@ -50,10 +56,20 @@ def book(
         at_offset.append(heights.setdefault(tp, 0))
         heights[tp] += 2  # markers lie between them
     scored = [i for i, row in enumerate(rows) if row.topic == RESULTS]
-    names = [rows[i].identity if rows[i].identity is not None else 10_000 + i for i in scored]
+    repeats = [i for i, row in enumerate(rows) if row.first is not None]
+    first_tps = tuple(dict.fromkeys(rows[i].first_tp for i in repeats))
     source = (TOPIC, ID, 0)
+
+    def identities(picked: list[int]) -> Words:
+        names = [10_000 + i if rows[i].identity is None else rows[i].identity for i in picked]
+        return np.array([(0, name) for name in names], dtype=np.uint64).reshape(-1, 2)
+
+    def partition(number: int, offsets: Iterable[int]) -> Partition:
+        requests = np.array(sorted(offsets), dtype=np.int64)
+        return Partition(TP(TOPIC, number), ID, log_start, committed, end, requests, committed_after)
+
     return Book(
-        [Partition(TP(TOPIC, 0), ID, log_start, committed, end, np.array(sorted(requests), dtype=np.int64))],
+        [partition(0, requests), *(partition(number, [1]) for number in others)],
         Answers(
             tps,
             np.array([tps.index(TP(row.topic, row.partition)) for row in rows], dtype=np.int64),
@@ -61,16 +77,30 @@ def book(
             sources,
             np.array([sources.index(row.source) for row in rows], dtype=np.int64),
             np.array([row.offset for row in rows], dtype=np.int64),
-            np.array(scored, dtype=np.int64),
-            np.array([(0, name) for name in names], dtype=np.uint64).reshape(-1, 2),
-            np.array([rows[i].append_ms for i in scored], dtype=np.int64),
+            Scores(
+                np.array(scored, dtype=np.int64),
+                identities(scored),
+                np.array([rows[i].append_ms for i in scored], dtype=np.int64),
+                np.array([rows[i].digest for i in scored], dtype=np.uint64),
+            ),
+            Repeats(
+                np.array(repeats, dtype=np.int64),
+                identities(repeats),
+                first_tps,
+                np.array(
+                    [-1 if rows[i].first == -1 else first_tps.index(rows[i].first_tp) for i in repeats], dtype=int
+                ),
+                np.array([rows[i].first for i in repeats], dtype=np.int64),
+                np.array([rows[i].digest for i in repeats], dtype=np.uint64),
+            ),
         ),
         {},
-        {} if start is None else {source: start},
+        {} if start is None else {source: start, **{(TOPIC, ID, number): 0 for number in others}},
         {source: [Range(*gap) for gap in gaps]},
         frozenset(TP(topic, 0) for topic in cut),
-        {TOPIC: (RESULTS, OUTCOMES, DLQ)},
+        RESULTS,
         OUTCOMES,
+        {TOPIC: DLQ},
         list(unreadable),
     )
 
@@ -116,13 +146,46 @@ def test_nothing_at_all() -> None:
         ("UNREQUESTED", "UNREQUESTED  in[0]@-1 has results[0]@0: no request lies there", book([1], scored(-1, 1))),
         (
             "UNREQUESTED",
-            "UNREQUESTED  in[9]@1 has results[0]@2: no such partition",
-            book([1], [Answer(1), Answer(1, source=(TOPIC, ID, 9))]),
+            "UNREQUESTED  in[9]@1 has results[9]@0: no such partition",
+            book([1], [Answer(1), Answer(1, partition=9, source=(TOPIC, ID, 9))]),
         ),
         (
             "TWICE_SCORED",
-            "TWICE_SCORED  the same identity: in[0]@1 in results[0]@0 and in[0]@2 in results[5]@0",
-            book([1, 2], [Answer(1, identity=7, append_ms=50), Answer(2, partition=5, identity=7, append_ms=1050)]),
+            "TWICE_SCORED  the same identity: in[0]@1 in results[0]@0 and in[5]@1 in results[5]@0",
+            book(
+                [1],
+                [Answer(1, identity=7, append_ms=50), Answer(1, RESULTS, 5, (TOPIC, ID, 5), 7, append_ms=1050)],
+                others=[5],
+            ),
+        ),
+        ("MISPLACED", "MISPLACED  in[0]@2 has outcomes[3]@0", book([1, 2], [Answer(1), Answer(2, OUTCOMES, 3)])),
+        (
+            "UNFOUNDED",
+            "UNFOUNDED  in[0]@2 in outcomes[0]@0 names no first answer",
+            book([1, 2], [Answer(1), Answer(2, OUTCOMES, first=-1)]),
+        ),
+        (
+            "UNFOUNDED",
+            "UNFOUNDED  in[0]@2 in outcomes[0]@2 repeats in[0]@1, which is not scored",
+            book([1, 2], [Answer(1, OUTCOMES), Answer(2, OUTCOMES, first=1)]),
+        ),
+        (
+            "UNFOUNDED",
+            "UNFOUNDED  in[0]@2 in outcomes[0]@0 repeats in[0]@1, which has another identity",
+            book([1, 2], [Answer(1, identity=7), Answer(2, OUTCOMES, identity=8, first=1)]),
+        ),
+        (
+            "UNFOUNDED",
+            "UNFOUNDED  in[0]@2 in outcomes[0]@0 repeats in[0]@1, and carries another answer than that",
+            book(
+                [1, 2],
+                [Answer(1, identity=7, digest=3), Answer(2, OUTCOMES, identity=7, first=1, digest=4)],
+            ),
+        ),
+        (
+            "OFFSETS_WENT_BACK",
+            "OFFSETS_WENT_BACK  in[0]@3 has results[0]@2, and 3 is committed",
+            book([1, 3], scored(1, 3), committed=3, committed_after=3),
         ),
         ("FALSE_GAP", "FALSE_GAP  in[0]@2 is there", book([1, 2], scored(1), gaps=[(2, 3)])),
         (
@@ -149,6 +212,19 @@ def test_violation(name: str, text: str, given: Book) -> None:
     assert {name: 1} == dict(report.violations)
     assert (text,) == report.examples
     assert 1 == report.exit_code
+
+
+def test_repeats_that_are_right() -> None:
+    """In the same partition and from another lane's, with and without the answer; one that is not committed is not judged."""
+    answers = [
+        Answer(1, identity=7, digest=3),
+        Answer(2, OUTCOMES, identity=7, first=1, digest=3),
+        Answer(3, OUTCOMES, identity=7, first=1),
+        Answer(1, OUTCOMES, 5, (TOPIC, ID, 5), 7, first=1, digest=3),
+        Answer(50, OUTCOMES, identity=7, first=49),
+    ]
+    report = judged(book([1, 2, 3, 50], answers, others=[5], committed=50))
+    assert (0, {}, {}) == (report.exit_code, dict(report.violations), dict(report.unchecked))
 
 
 @pytest.mark.parametrize(("apart", "violations"), [(0, 1), (WINDOW_MS, 1), (WINDOW_MS + 1, 0)])
@@ -206,6 +282,14 @@ def test_three_scores_of_one_identity() -> None:
         (
             book([1], [Answer(1), Answer(1, source=("old", ID, 0))]),
             {"answers to old, which is not in the configuration": 1},
+        ),
+        (
+            book([4, 5], [Answer(4), Answer(5, OUTCOMES, first=2)], cut=[RESULTS]),
+            {"repeats whose first answer retention may have removed": 1},
+        ),
+        (
+            book([5], [Answer(5, OUTCOMES, first=2, first_tp=TP("old", 0))]),
+            {"repeats of answers to old, which is not in the configuration": 1},
         ),
     ],
 )

@@ -1,6 +1,5 @@
-"""`streams verify`: read what lies in the logs, up to the offsets that are committed when it starts, and judge it."""
+"""Records of the answer topics, turned into the columns that are judged."""
 
-import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,88 +7,26 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from streams.avro.id_cache import IdCache
 from streams.avro.json_values import SchemaRefused
 from streams.avro.read import Reader
 from streams.avro.registry_client import RegistryClient
 from streams.config import Settings
-from streams.conservation import Answers, Book, Partition, Range, Source, judge
-from streams.errors import SetupError, Unreachable
+from streams.errors import Unreachable
 from streams.headers import REASON, origin_of
-from streams.kafka.admin import Admin
-from streams.kafka.scan import Slice, scan
+from streams.kafka.scan import Slice
 from streams.reasons import SCORED, Reason
-from streams.records import TP, Headers, Ints
+from streams.records import TP, Headers, Ints, Words
 from streams.registering import cache_dir
-from streams.report import Report
-from streams.topics import names
+from streams.verify.book import Answers, Book, Partition, Range, Repeats, Scores, Source
 
-SAY_S = 2.0
-"""How often the progress of a long reading is said."""
-Say = Callable[[str], None]
+REPEATS = frozenset((Reason.DUPLICATE.name, Reason.CONFLICT.name))
+"""Outcomes that point to a first answer."""
 
 
-def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Report:
-    """Check conservation from START, and at most one SCORED an identity, on the topics themselves. Changes nothing.
-
-    Reads every request topic up to the group's committed offsets, and every answer topic up to its end a moment later;
-    it may run beside the workers. It needs about 100 bytes of memory a record.
-
-    Args:
-        settings: the application.
-        say: told, every two seconds, how far the reading is.
-        shown: how many examples of each violation the report keeps.
-    Raises: SetupError if a topic is missing; Unreachable if broker or registry do not answer.
-    """
-    admin = Admin(settings.kafka)
-    found = admin.topics(names(settings))
-    missing = [name for name in names(settings) if name not in found]
-    if missing:
-        raise SetupError(f"{', '.join(missing)}: no such topic. `streams topics apply` creates it.")
-    sources = [TP(lane.topic, part) for lane in settings.requests for part in range(found[lane.topic].partitions)]
-    answers = [
-        TP(name, part)
-        for name in (settings.results, settings.outcomes, *(settings.dlq(lane.topic) for lane in settings.requests))
-        for part in range(found[name].partitions)
-    ]
-    # in this order: a terminal record of what is committed now lies below the ends that are taken after it
-    committed = admin.committed(settings.group, sources)
-    ends = admin.offsets(answers, "latest")
-    starts = admin.offsets([*sources, *answers], "earliest")
-    ranges = {tp: (starts[tp], committed[tp] or 0) for tp in sources}
-    ranges |= {tp: (starts[tp], ends[tp]) for tp in answers}
-    reading = _Reading(settings)
-    progress = _Progress(sum(max(0, end - begin) for begin, end in ranges.values()), say)
-    for part in scan(settings.kafka, ranges, progress=progress.tell):
-        reading.take(part)
-    # retention may have moved meanwhile, and requests may have come
-    starts = admin.offsets([*sources, *answers], "earliest")
-    ends = admin.offsets(sources, "latest")
-    partitions = []
-    for tp in sources:
-        requests = _column(reading.requests.get(tp, array("q")))
-        topic_id = found[tp.topic].topic_id
-        partitions.append(Partition(tp, topic_id, starts[tp], committed[tp], ends[tp], requests))
-    cut = frozenset(tp for tp in answers if starts[tp] > 0)
-    return judge(reading.book(partitions, cut), settings.dedupe.window_ms, shown)
-
-
-class _Progress:
-    """Says how far a reading is, now and then."""
-
-    def __init__(self, total: int, say: Say | None) -> None:
-        self._total = total
-        self._say = say
-        self._next = time.monotonic() + SAY_S
-
-    def tell(self, records: int) -> None:
-        if self._say is not None and time.monotonic() >= self._next:
-            self._say(f"read {records:,} records of about {self._total:,}")
-            self._next = time.monotonic() + SAY_S
-
-
-class _Reading:
+class Reading:
     """Turns what is read into columns, one record after the other, in whatever order the partitions come."""
 
     def __init__(self, settings: Settings) -> None:
@@ -99,18 +36,17 @@ class _Reading:
         self._tps: dict[TP, int] = {}
         self._sources: dict[Source, int] = {}
         self._at, self._at_offset, self._source, self._offset = (array("q") for _ in range(4))
-        self._scored, self._append_ms = array("q"), array("q")
-        self._identity = bytearray()
+        self._scores, self._repeats = _Scores(), _Repeats()
         self._kinds: Counter[str] = Counter()
         self._starts: dict[Source, int] = {}
         self._gaps: dict[Source, list[Range]] = {}
         self._unreadable: list[str] = []
-        self.requests: dict[TP, array[int]] = {}
+        self._requests: dict[TP, array[int]] = {}
 
     def take(self, part: Slice) -> None:
         """Take some records of one partition."""
         if part.tp.topic in self._lanes:
-            self.requests.setdefault(part.tp, array("q")).extend(part.offset)
+            self._requests.setdefault(part.tp, array("q")).extend(part.offset)
             return
         at = self._tps.setdefault(part.tp, len(self._tps))
         if part.tp.topic == self._settings.results:
@@ -120,6 +56,10 @@ class _Reading:
         else:
             self._each(part, at, self._dead_letter)
 
+    def requests_of(self, tp: TP) -> Ints:
+        """Return the offsets of the requests that were taken from one partition."""
+        return _ints(self._requests.get(tp, array("q")))
+
     def book(self, partitions: list[Partition], cut: frozenset[TP]) -> Book:
         """Return everything that was read."""
         settings = self._settings
@@ -127,21 +67,21 @@ class _Reading:
             partitions,
             Answers(
                 tuple(self._tps),
-                _column(self._at),
-                _column(self._at_offset),
+                _ints(self._at),
+                _ints(self._at_offset),
                 tuple(self._sources),
-                _column(self._source),
-                _column(self._offset),
-                _column(self._scored),
-                np.frombuffer(bytes(self._identity), dtype=np.uint64).reshape(-1, 2),
-                _column(self._append_ms),
+                _ints(self._source),
+                _ints(self._offset),
+                self._scores.columns(),
+                self._repeats.columns(),
             ),
             self._kinds,
             self._starts,
             self._gaps,
             cut,
-            {topic: (settings.results, settings.outcomes, settings.dlq(topic)) for topic in self._lanes},
+            settings.results,
             settings.outcomes,
+            {topic: settings.dlq(topic) for topic in self._lanes},
             self._unreadable,
         )
 
@@ -166,9 +106,7 @@ class _Reading:
         identity = _identity(record["tenant"], record["request_id"], record["run_id"])
         source = record["request_topic"], record["request_topic_id"], record["request_partition"]
         append_ms, offset = record["append_time"], record["request_offset"]
-        self._scored.append(len(self._at))
-        self._identity += identity
-        self._append_ms.append(append_ms)
+        self._scores.take(len(self._at), identity, append_ms, xxh3_64_intdigest(value or b""))
         self._kinds[SCORED] += 1
         return source, offset
 
@@ -183,6 +121,8 @@ class _Reading:
         if kind == Reason.GAP.name:
             self._gaps.setdefault(source, []).append(Range(offset, record["until_offset"]))
             return None
+        if kind in REPEATS:
+            self._repeats.take(len(self._at), record)
         return source, offset
 
     def _dead_letter(self, value: bytes | None, headers: Headers | None) -> tuple[Source, int]:  # noqa: ARG002
@@ -192,6 +132,52 @@ class _Reading:
         reason = next((value for name, value in reversed(headers or []) if name == REASON), None)
         self._kinds[(reason or b"DEAD_LETTER").decode("ascii", "replace")] += 1
         return (origin.topic, origin.topic_id, origin.partition), origin.offset
+
+
+class _Scores:
+    """The columns of `Scores`, as they grow."""
+
+    def __init__(self) -> None:
+        self._row, self._append_ms, self._digest = array("q"), array("q"), array("Q")
+        self._identity = bytearray()
+
+    def take(self, row: int, identity: bytes, append_ms: int, digest: int) -> None:
+        self._row.append(row)
+        self._identity += identity
+        self._append_ms.append(append_ms)
+        self._digest.append(digest)
+
+    def columns(self) -> Scores:
+        return Scores(_ints(self._row), _pairs(self._identity), _ints(self._append_ms), _words(self._digest))
+
+
+class _Repeats:
+    """The columns of `Repeats`, as they grow."""
+
+    def __init__(self) -> None:
+        self._row, self._first, self._first_offset, self._digest = array("q"), array("q"), array("q"), array("Q")
+        self._identity = bytearray()
+        self._tps: dict[TP, int] = {}
+
+    def take(self, row: int, record: Mapping[str, Any]) -> None:
+        topic, partition, offset = record["first_topic"], record["first_partition"], record["first_offset"]
+        self._row.append(row)
+        self._identity += _identity(record["tenant"], record["request_id"] or "", record["run_id"])
+        named = topic is not None and partition is not None and offset is not None
+        self._first.append(self._tps.setdefault(TP(topic, partition), len(self._tps)) if named else -1)
+        self._first_offset.append(offset if named else -1)
+        answer = record["answer"]
+        self._digest.append(0 if answer is None else xxh3_64_intdigest(answer))
+
+    def columns(self) -> Repeats:
+        return Repeats(
+            _ints(self._row),
+            _pairs(self._identity),
+            tuple(self._tps),
+            _ints(self._first),
+            _ints(self._first_offset),
+            _words(self._digest),
+        )
 
 
 class _Readers:
@@ -235,5 +221,13 @@ def _identity(tenant: str | None, request_id: str, run: str) -> bytes:
     ).digest()
 
 
-def _column(values: "array[int]") -> Ints:
+def _ints(values: "array[int]") -> Ints:
     return np.array(values, dtype=np.int64)
+
+
+def _words(values: "array[int]") -> Words:
+    return np.array(values, dtype=np.uint64)
+
+
+def _pairs(identities: bytearray) -> Words:
+    return np.frombuffer(bytes(identities), dtype=np.uint64).reshape(-1, 2)
