@@ -16,10 +16,11 @@ from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.partitioner import partition_of
 from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
-from streams.loop import Edges, Loop
+from streams.loop import Loop
 from streams.models.packages import Loaded, load
 from streams.models.store import open_store
 from streams.pipeline import App
+from streams.ports import Edges
 from streams.registering import cache_dir, product_ids
 from streams.slots import Slot
 from streams.state.rocks import RocksStore

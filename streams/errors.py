@@ -6,7 +6,8 @@
     │   └── Unreachable  8   a broker or the registry does not answer (yet)
     ├── OffsetsError     5   committed offsets and the changelog disagree: a person must decide
     ├── SlotTaken        6   another live process owns this slot
-    └── OutcomeUnknown   7   a transaction may or may not be committed: restart and recover
+    ├── OutcomeUnknown   7   a transaction may or may not be committed: restart and recover
+    └── StateError       9   the local state cannot be read or written: restart; the changelog has it all
 
 Refusals of single records are not errors; they are values (`reasons.py`).
 """
@@ -59,6 +60,12 @@ class OutcomeUnknown(Stop):
     """A transaction's outcome is unknown; only a restart, which recovers from the log, can tell."""
 
     code = 7
+
+
+class StateError(Stop):
+    """The local state cannot be read or written: a full disk, or corruption, which is set aside; nothing is lost."""
+
+    code = 9
 
 
 UNCHECKED = 3

@@ -60,9 +60,6 @@ class Sink(Protocol):
     def transact(self, step: Step) -> Ended:
         """Do the step in one transaction. Never raises for what the broker answers: the outcome says it."""
 
-    def close(self) -> None:
-        """Let go of the producer; an open transaction is left to the broker."""
-
 
 class Changelog(Protocol):
     """The log that a partition's state is a fold of."""
@@ -134,3 +131,14 @@ class Model(Protocol):
 
     def labels(self, scores: Floats) -> Sequence[bytes | None]:
         """Return what each score means: the class that the model's threshold picks, in UTF-8, or None."""
+
+
+class Edges(NamedTuple):
+    """The ports that a worker acts through."""
+
+    source: Source
+    sink: Sink
+    store: Store
+    changelog: Changelog
+    contracts: Contracts
+    model: Model

@@ -9,12 +9,15 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import IO
 
 from streams.errors import SlotTaken
 
 PROGRESS_BYTES = 512
+PATIENCE_S = 3.0
+"""How long a lock is waited for: the worker of a supervisor that was killed ends a moment after it."""
 
 
 def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> str:
@@ -34,22 +37,20 @@ def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> 
 
 
 class Slot:
-    """A slot held by this process. Raises: SlotTaken if another process holds it."""
+    """A slot held by this process. Raises: SlotTaken if another process holds it, and goes on holding it."""
 
-    def __init__(self, state_dir: Path, name: str) -> None:
+    def __init__(self, state_dir: Path, name: str, *, patience_s: float = PATIENCE_S) -> None:
         self.name = name
         self.directory = state_dir / name
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock: IO[str] = (self.directory / "lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(self._lock, patience_s):
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
             raise SlotTaken(
                 f"slot {name} in {state_dir} is held by the live process {owner}. Is another supervisor running with this "
                 "config? Stop it, or give this one its own --instance"
-            ) from None
+            )
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -60,6 +61,19 @@ class Slot:
     def note(self, coordinates: str) -> None:
         """Leave a trace of what is being worked on: the supervisor reads it if this process dies."""
         os.pwrite(self._progress, coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES), 0)
+
+
+def _locked(file: IO[str], patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def holder(state_dir: Path, name: str) -> int | None:

@@ -15,7 +15,7 @@ from types import FrameType
 
 import structlog
 
-from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, Unreachable
+from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, StateError, Unreachable
 from streams.slots import last_progress
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ FINAL = frozenset(stop.code for stop in (ConfigError, SetupError, OffsetsError, 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 HEALTHY_S = 60.0
 """A worker that lived this long starts over with an immediate restart."""
-OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code))
+OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code))
 """Exit codes that say that the world was in trouble, not the batch."""
 DEATHS_MAX = 5
 """So many deaths in a row over the same batch stop the slot."""

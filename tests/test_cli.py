@@ -73,6 +73,7 @@ def test_the_exit_codes_are_told_and_distinct() -> None:
         errors.OffsetsError,
         errors.SlotTaken,
         errors.OutcomeUnknown,
+        errors.StateError,
     ]
     codes = [stop.code for stop in stops]
     assert len(set(codes)) == len(codes)

@@ -22,11 +22,24 @@ def test_a_slot_has_one_owner(tmp_path: Path) -> None:
         assert owner.stdout is not None
         assert b"held\n" == owner.stdout.readline()
         with pytest.raises(SlotTaken, match=str(owner.pid)):
-            Slot(tmp_path, "a-00")
+            Slot(tmp_path, "a-00", patience_s=0.1)
         Slot(tmp_path, "a-01")
         owner.kill()
     assert "x[0] 1..2" == last_progress(tmp_path, "a-00")
     Slot(tmp_path, "a-00")
+
+
+def test_an_owner_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    """Killed with its supervisor, a worker holds its slot for a moment longer: the next one does not give up over that."""
+    hold = (
+        "import sys, time; from pathlib import Path; from streams.slots import Slot; s = Slot(Path(sys.argv[1]), 'a-00')\n"
+        "print('held', flush=True); time.sleep(0.5)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        assert b"held\n" == owner.stdout.readline()
+        Slot(tmp_path, "a-00", patience_s=10.0)
+        assert 0 == owner.wait(1)
 
 
 def test_two_hosts_do_not_share_an_instance(tmp_path: Path) -> None:

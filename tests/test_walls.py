@@ -20,7 +20,8 @@ MAY: dict[str, set[str]] = {
     "models": {"hall", "models"},
     "state": {"hall", "state"},
     "kafka": {"hall", "kafka"},
-    "loop": {"hall", "pipeline"},
+    "recovery": {"hall", "pipeline"},
+    "loop": {"hall", "pipeline", "recovery"},
     "supervisor": {"hall", "slots"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
 }
@@ -36,7 +37,7 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "headers", "records", "reasons", "contracts", "loop"] + [
+PURE = ["pipeline", "dedupe", "frames", "headers", "records", "reasons", "contracts", "recovery", "loop"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution")] + ["models/features", "models/rows"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")

@@ -120,10 +120,6 @@ class KafkaSink:
         self._diagnose = False
         return Ended(Outcome.COMMITTED, self._checkpoints)
 
-    def close(self) -> None:
-        """Let go of the producer; an open transaction is left to the broker or to the successor."""
-        self._producer = None
-
     def _produce(self, producer: Producer, step: Step) -> None:
         on_delivery = self._on_any if self._diagnose else None
         for block in step.emits:

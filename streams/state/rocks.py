@@ -9,6 +9,7 @@ write-ahead log is on but not synced: a killed process loses nothing, a power cu
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,7 @@ from rocksdict import (
     WriteBufferManager,
 )
 
+from streams.errors import StateError
 from streams.records import Checkpoint, Put
 
 log = structlog.get_logger()
@@ -32,6 +34,8 @@ CHECKPOINT = b"c"
 _CHECKPOINT = struct.Struct(">B16sIq")
 """Format, topic id, partition (a directory may have been moved), offset."""
 FORMAT = 1
+CORRUPT, FULL = "Corruption", "No space left"
+"""RocksDB's own words in the errors that decide what happens next."""
 
 
 class RocksStore:
@@ -52,35 +56,35 @@ class RocksStore:
     def open(self, partition: int) -> Checkpoint | None:
         """Open (or create) a partition's state; return how far it reflects the changelog.
 
-        A directory that RocksDB cannot open is set aside, and the partition begins empty: the changelog has it all.
+        What RocksDB cannot open is set aside, and the partition begins empty: the changelog has it all.
+        Raises: StateError if there is no room on the disk.
         """
-        if partition not in self._open:
-            try:
-                self._open[partition] = self._new(partition)
-            except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for corruption
-                aside = self._path(partition).with_suffix(".broken")
-                shutil.rmtree(aside, ignore_errors=True)
-                self._path(partition).rename(aside)
-                log.warning("state set aside", partition=partition, kept=str(aside), error=str(error))
-                self._open[partition] = self._new(partition)
-        raw = self._open[partition].get(CHECKPOINT)
+        try:
+            raw = self._opened(partition).get(CHECKPOINT)
+        except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for everything
+            if FULL in str(error):
+                raise self._failed(partition, error) from None
+            self._set_aside(partition, error)
+            raw = self._opened(partition).get(CHECKPOINT)
         if raw is None or len(raw) != _CHECKPOINT.size or raw[0] != FORMAT:
             return None
         _, topic_id, owner, offset = _CHECKPOINT.unpack(raw)
         return Checkpoint(topic_id, offset) if owner == partition else None
 
     def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return each key's value, or None."""
-        return cast(list[bytes | None], self._open[partition].get(list(keys)))
+        """Return each key's value, or None. Raises: StateError."""
+        with self._guarded(partition):
+            return cast(list[bytes | None], self._open[partition].get(list(keys)))
 
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
-        """Apply changes and the checkpoint in one atomic write."""
+        """Apply changes and the checkpoint in one atomic write. Raises: StateError."""
         batch = WriteBatch(raw_mode=True)
         put = batch.put
         for key, value in puts:
             put(key, value)
         put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, partition, checkpoint.offset))
-        self._open[partition].write(batch)
+        with self._guarded(partition):
+            self._open[partition].write(batch)
 
     def forget(self, partition: int) -> None:
         """Delete a partition's state; it stays open, and empty, if it was open."""
@@ -88,7 +92,7 @@ class RocksStore:
         self.close(partition)
         shutil.rmtree(self._path(partition), ignore_errors=True)
         if was_open:
-            self._open[partition] = self._new(partition)
+            self._opened(partition)
 
     def close(self, partition: int) -> None:
         """Let go of a partition, keeping its state for when it returns."""
@@ -101,11 +105,39 @@ class RocksStore:
         pairs = cast(Iterator[tuple[bytes, bytes]], self._open[partition].items())
         return {key: value for key, value in pairs if key != CHECKPOINT}
 
+    @contextmanager
+    def _guarded(self, partition: int) -> Iterator[None]:
+        """Stop for whatever the database says; what is corrupt is set aside, so that the next start restores it.
+
+        RocksDB checks every block that it reads, so corruption can be late, but never answers «not seen».
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for everything
+            if CORRUPT in str(error):
+                self._set_aside(partition, error)
+            raise self._failed(partition, error) from None
+
+    def _set_aside(self, partition: int, error: Exception) -> None:
+        self.close(partition)
+        aside = self._path(partition).with_suffix(".broken")
+        shutil.rmtree(aside, ignore_errors=True)
+        self._path(partition).rename(aside)
+        log.warning("state set aside", partition=partition, kept=str(aside), error=str(error))
+
+    def _failed(self, partition: int, error: Exception) -> StateError:
+        return StateError(
+            f"the local state of partition {partition} in {self._directory} failed: {error}. Nothing is lost: what is missing "
+            "is restored from the changelog at the next start. Is the disk full, or failing?"
+        )
+
+    def _opened(self, partition: int) -> Rdict:
+        if partition not in self._open:
+            self._open[partition] = Rdict(str(self._path(partition)), self._options())
+        return self._open[partition]
+
     def _path(self, partition: int) -> Path:
         return self._directory / f"p{partition:05d}"
-
-    def _new(self, partition: int) -> Rdict:
-        return Rdict(str(self._path(partition)), self._options())
 
     def _options(self) -> Options:
         """Return options for a store of mostly absent 17-byte keys, asked for in lists."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.errors import StateError
 from streams.ports import Store
 from streams.records import Checkpoint, Put
 from streams.state.memory import MemoryStore
@@ -72,6 +73,31 @@ def test_a_killed_process_loses_nothing_that_it_applied(tmp_path: Path) -> None:
     store = RocksStore(tmp_path)
     assert Checkpoint(LOG, 49) == store.open(0)
     assert [b"%d" % i for i in range(50)] == store.get(0, [b"d%d" % i for i in range(50)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3], ids=["seen at the checkpoint", "seen at a read"])
+def test_flipped_bytes_are_never_read_as_not_seen(tmp_path: Path, share: float) -> None:
+    """Whether the checkpoint's block or another one is hit: set aside, and empty for a restore; nothing is answered."""
+    keys = [b"d%06d" % i for i in range(10_000)]
+    store = RocksStore(tmp_path)
+    store.open(0)
+    store.apply(0, [Put(key, key * 9) for key in keys], Checkpoint(LOG, 1))
+    store.close(0)
+    (file,) = (tmp_path / "p00000").glob("*.sst")
+    data = bytearray(file.read_bytes())
+    begin = int(share * len(data))
+    for at in range(begin, begin + 100):
+        data[at] ^= 0xFF
+    file.write_bytes(data)
+    store = RocksStore(tmp_path)
+    if share:
+        assert store.open(0) is not None
+        with pytest.raises(StateError, match="Corruption"):
+            store.get(0, keys)
+        assert (tmp_path / "p00000.broken").is_dir()
+    assert store.open(0) is None
+    assert [None] == store.get(0, keys[:1])
+    assert (tmp_path / "p00000.broken").is_dir()
 
 
 def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:

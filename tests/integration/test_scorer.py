@@ -335,7 +335,7 @@ def test_retention_that_overtakes_a_running_worker_is_a_gap(application: Applica
     assert 36 == app.kinds()["SCORED"]
 
 
-@pytest.mark.parametrize("damage", ["intact", "lost", "stale", "foreign", "broken"])
+@pytest.mark.parametrize("damage", ["intact", "lost", "stale", "foreign", "broken", "rotten"])
 def test_local_state_is_only_a_cache(application: Application, damage: str) -> None:
     """Whatever became of the disk, repeats meet their first answer, and the state is the changelog's fold."""
     app = application
@@ -362,9 +362,14 @@ def test_local_state_is_only_a_cache(application: Application, damage: str) -> N
         (app.home / "p").rename(directory / "p00001")
     if damage == "broken":
         (directory / "p00000" / "CURRENT").write_bytes(b"")
+    if damage == "rotten":
+        for table in directory.rglob("*.sst"):
+            data = table.read_bytes()
+            table.write_bytes(bytes(byte ^ 0xFF for byte in data[:40]) + data[40:])
     app.ask(f"{letter}{number}" for letter in "rs" for number in range(30))
-    app.start()
+    app.supervise(instance="t")
     app.drained()
+    assert ("set aside" in app.log("supervisor-t")) == (damage in ("broken", "rotten"))
     expected = {"SCORED": 60, "DUPLICATE": 60}
     assert expected == dict(app.kinds())
     right(app)

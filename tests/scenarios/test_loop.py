@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
-from streams.loop import Edges, Loop, recover
+from streams.loop import Loop
+from streams.ports import Edges
 from streams.records import TP, Batch, Outcome, Put, Step
+from streams.recovery import recover
 from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
 from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, loan, numbered, run, sent

@@ -10,9 +10,9 @@ from typing import Any
 from streams.contracts import Snapshot
 from streams.errors import OutcomeUnknown
 from streams.frames import frame_put
-from streams.loop import Edges, Loop
+from streams.loop import Loop
 from streams.pipeline import App
-from streams.ports import Assignment
+from streams.ports import Assignment, Edges
 from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
 from streams.state.memory import MemoryStore
 from tests.pipeline.world import LANE, PARTITIONS, SNAPSHOT, AmountModel, Sent, app, batch, decode_step
@@ -143,9 +143,6 @@ class TwinSink:
             case "DIE_AFTER":
                 raise Died
         return Ended(Outcome.COMMITTED, checkpoints)
-
-    def close(self) -> None:
-        pass
 
 
 class TwinChangelog:

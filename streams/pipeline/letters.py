@@ -1,0 +1,37 @@
+"""Dead letters: requests whose identity could not be read, set aside untouched. Room: pure."""
+
+from streams.headers import dead_letter_headers
+from streams.pipeline.app import App
+from streams.pipeline.outcomes import said
+from streams.pipeline.planning import Plan
+from streams.records import Batch, Block, Detail, Origin
+
+OVERHEAD_BYTES = 512
+"""What a record costs beside its key, value and headers: the framing of record and batch, with room to spare."""
+
+
+def fits(batch: Batch, row: int, app: App) -> bool:
+    """Return whether the request can be set aside in full, with its headers and ours."""
+    dlq = app.dlq[batch.tps[batch.tp[row]].topic]
+    carried = sum(len(name) + len(value or b"") + 16 for name, value in batch.headers[row] or ())
+    ours = 4 * OVERHEAD_BYTES  # our headers hold names, numbers and one sentence
+    size = len(batch.keys[row] or b"") + len(batch.values[row] or b"") + carried + ours + OVERHEAD_BYTES
+    return size <= app.dlq_bytes[dlq]
+
+
+def dead_letters(plan: Plan, rows: list[int], app: App) -> list[Block]:
+    """Return the original records, untouched, with headers that say where they lay and what is wrong."""
+    batch = plan.rows.batch
+    blocks = []
+    for topic in sorted({batch.tps[batch.tp[row]].topic for row in rows}):
+        mine = [row for row in rows if batch.tps[batch.tp[row]].topic == topic]
+        headers = []
+        for row in mine:
+            tp = batch.tps[batch.tp[row]]
+            origin = Origin(topic, app.topic_ids[topic], tp.partition, int(batch.offset[row]))
+            words = said(plan.reason[row], plan.detail.get(row, Detail())).decode()
+            headers.append(list(batch.headers[row] or []) + dead_letter_headers(origin, plan.reason[row], words))
+        partitions = [batch.tps[batch.tp[row]].partition for row in mine]
+        keys, values = [batch.keys[row] for row in mine], [batch.values[row] for row in mine]
+        blocks.append(Block(app.dlq[topic], partitions, keys, values, headers))
+    return blocks

@@ -1,0 +1,160 @@
+"""Recovery: the only way into the loop, at start and on every assignment.
+
+Committed offsets, the changelog and the local state each tell how far this partition came. They agree, or can be made
+to agree by reading the changelog; or a person must decide, and nothing is read.
+"""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from streams.errors import OffsetsError, OutcomeUnknown, SetupError, Unreachable
+from streams.frames import FRAME, parse_frame
+from streams.headers import topic_id_text
+from streams.pipeline import App, gap
+from streams.ports import Edges, Store
+from streams.records import TP, Checkpoint, Frame, Outcome, Put
+
+log = structlog.get_logger()
+
+STILL_CHUNKS = 250
+"""So many empty chunks in a row, a tenth of a second each: no transaction of ours can be open that long."""
+
+
+def recover(
+    tps: frozenset[TP], edges: Edges, app: App, changelog_id: bytes, watch: Callable[[], None]
+) -> dict[TP, int] | None:
+    """Return where to go on in each partition that was just assigned.
+
+    Committed offsets are read first, and that waits for pending transactions; then the changelog's end, open
+    transactions included; then the state is restored up to there; then the changelog's frames must agree with the
+    committed offsets. Requests that retention deleted before they were read become one GAP record.
+
+    Returns: None if ownership changed meanwhile.
+    Raises: OffsetsError where a person must decide; SetupError where the group assigns lanes apart.
+    """
+    _together(tps, app)
+    _same_topics(edges.source.topic_ids(), app)
+    committed = edges.source.committed(tps)
+    partitions = sorted({tp.partition for tp in tps})
+    logs = edges.changelog.bounds(partitions)
+    for partition, bounds in logs.items():
+        if not _restore(partition, bounds, edges, changelog_id, watch):
+            return None
+    positions = {
+        tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app) for tp in sorted(tps)
+    }
+    for tp, (start, end) in edges.source.bounds(tps).items():
+        if positions[tp] > end:
+            raise OffsetsError(
+                f"OFFSETS_WENT_FORWARD: {tp} is committed at {positions[tp]}, but the log ends at {end}. Requests were lost "
+                "with the log's tail, or the group's offsets were moved by hand. Nothing was read; decide with `streams verify`"
+            )
+        if positions[tp] < start:
+            if not _record_gap(tp, positions[tp], start, edges, app, changelog_id):
+                return None
+            positions[tp] = start
+    return positions
+
+
+def _together(tps: frozenset[TP], app: App) -> None:
+    """Partition i of every lane shares one store, so one worker must own them all."""
+    for partition in {tp.partition for tp in tps}:
+        missing = sorted(set(app.topic_ids) - {tp.topic for tp in tps if tp.partition == partition})
+        if missing:
+            raise SetupError(
+                f"partition {partition} of {', '.join(missing)} was assigned to another worker than the other lanes'. Do all "
+                "workers have the same [[requests]], and all request topics the same number of partitions?"
+            )
+
+
+def _same_topics(found: Mapping[str, bytes], app: App) -> None:
+    for topic, topic_id in app.topic_ids.items():
+        if found[topic] != topic_id:
+            raise _recreated(topic, topic_id, found[topic])
+
+
+def _recreated(topic: str, was: bytes, now: bytes) -> OffsetsError:
+    return OffsetsError(
+        f"TOPIC_RECREATED: {topic} had the id {topic_id_text(was)} and now has {topic_id_text(now)}: it was deleted and created "
+        "again, so the committed offsets mean nothing. Nothing was read. Start over under a new app.id, or restore the topic"
+    )
+
+
+def _restore(
+    partition: int, bounds: tuple[int, int], edges: Edges, changelog_id: bytes, watch: Callable[[], None]
+) -> bool:
+    """Bring the local state up to the changelog's end; False if ownership changed meanwhile."""
+    start, end = bounds
+    checkpoint = edges.store.open(partition)
+    if checkpoint and checkpoint.topic_id == changelog_id and start <= checkpoint.offset + 1 <= end:
+        begin = checkpoint.offset + 1
+    else:
+        if checkpoint:
+            log.warning("local state does not belong to this changelog; restoring in full", partition=partition)
+        edges.store.forget(partition)
+        begin = start
+    still = 0
+    for puts, position in edges.changelog.read(partition, begin, end):
+        watch()
+        still = 0 if puts else still + 1
+        if still > STILL_CHUNKS:
+            raise Unreachable(
+                f"the restore of partition {partition} stands still at {position} of {end}: a transaction hangs in the "
+                "changelog. It is tried again; `kafka-transactions.sh find-hanging` names it"
+            )
+        edges.store.apply(partition, puts, Checkpoint(changelog_id, position - 1))
+        if not edges.source.keep_alive():
+            return False
+    return True
+
+
+def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, changelog_id: bytes) -> bool:
+    """Answer, with one record, what retention deleted before it was read; False if ownership changed meanwhile."""
+    if not edges.source.keep_alive():
+        return False
+    step = gap(tp, committed, log_start, edges.source.lease(), app)
+    ended = edges.sink.transact(step)
+    if ended.outcome is not Outcome.COMMITTED:
+        raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
+    log.error("requests deleted before they were read", at=str(tp), first=committed, until=log_start)
+    for partition, puts in step.puts.items():
+        edges.store.apply(partition, puts, Checkpoint(changelog_id, ended.checkpoints[partition]))
+    return True
+
+
+def _frame(store: Store, tp: TP) -> Frame | None:
+    key = FRAME + tp.topic.encode()
+    (value,) = store.get(tp.partition, [key])
+    return None if value is None else parse_frame(Put(key, value))[1]
+
+
+def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, app: App) -> int:
+    """Return the position on which the group's committed offset and the changelog's frame agree.
+
+    A frame may be gone because retention took it; a log that still has its beginning, and no frame, is another log.
+    """
+    if committed is None:
+        raise OffsetsError(
+            f"NO_COMMITTED_OFFSET: the group has no offset for {tp}. Run `streams topics apply` once before the first worker; "
+            "if this application has run before, its offsets expired: decide with `streams verify` where to go on"
+        )
+    if frame is None and log_start == 0:
+        raise OffsetsError(
+            f"CHANGELOG_RECREATED: the group committed {committed} for {tp}, but the changelog has no frame, although it begins "
+            "at 0: it was deleted and created again. What was answered before is not known any more: going on would score "
+            "repeats a second time. Nothing was read. Restore the changelog, or start over under a new app.id"
+        )
+    if frame is None:
+        return committed
+    if frame.topic_id != app.topic_ids[tp.topic]:
+        raise _recreated(tp.topic, frame.topic_id, app.topic_ids[tp.topic])
+    if frame.next_offset != committed:
+        moved = "BACK" if committed < frame.next_offset else "FORWARD"
+        raise OffsetsError(
+            f"OFFSETS_WENT_{moved}: the group committed {committed} for {tp}, but the last transaction ended at "
+            f"{frame.next_offset}. Somebody moved the offsets: going on would {'repeat' if moved == 'BACK' else 'skip'} requests. "
+            f"Nothing was read. Put them back with `kafka-consumer-groups --reset-offsets --topic {tp.topic}:{tp.partition} "
+            f"--to-offset {frame.next_offset}` on the stopped group"
+        )
+    return committed
