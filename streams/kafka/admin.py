@@ -1,12 +1,11 @@
 """What a cluster has, and changing it: topics, their settings, offsets. Returns values; never decides anything."""
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
     AlterConfigOpType,
@@ -20,12 +19,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
 from streams.headers import topic_id_bytes
+from streams.kafka.outsider import QUIET, outsider
 from streams.records import TP
-
-QUIET = logging.getLogger("streams.kafka.client")
-"""Where librdkafka's own lines go: silent unless someone listens; what matters is in the errors that we raise."""
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False
 
 _VISIBLE_S = 10.0
 _MOVING = (
@@ -70,6 +65,8 @@ class Admin:
         self._servers = client["bootstrap.servers"]
         self._timeout_s = timeout_s
         self._pending_s = pending_s
+        self._client = client
+        self._outsiders: dict[str, Consumer] = {}
         self._last_error = ""
         settings: dict[str, Any] = {**client, "error_cb": self._remember, "logger": QUIET}
         try:
@@ -149,26 +146,33 @@ class Admin:
         """Return the group's committed offsets, waiting for pending transactions; None where there is none."""
         if not tps:
             return {}
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in tps])
+        # not the admin client's own call: librdkafka #5040, it ends the process where a coordinator moves
+        if group not in self._outsiders:
+            self._outsiders[group] = outsider(self._client, group)
+        asked = [TopicPartition(tp.topic, tp.partition) for tp in tps]
         deadline = time.monotonic() + self._pending_s
         while True:
-            answer = self._repeat(
-                f"the committed offsets of group {group}",
-                lambda: self._admin.list_consumer_group_offsets(
-                    [asked], require_stable=True, request_timeout=self._timeout_s
-                )[group],
+            try:
+                found = self._outsiders[group].committed(asked, max(0.0, deadline - time.monotonic()))
+            except KafkaException as error:
+                if time.monotonic() < deadline and _code(error) in _MOVING:
+                    time.sleep(0.05)
+                    continue
+                raise self._not_to_be_had(group, asked, error) from None
+            wrong = [at.error for at in found if at.error is not None]
+            if wrong:
+                raise self._not_to_be_had(group, asked, KafkaException(wrong[0]))
+            return {TP(at.topic, at.partition): at.offset if at.offset >= 0 else None for at in found}
+
+    def _not_to_be_had(self, group: str, asked: list[TopicPartition], error: KafkaException) -> SetupError:
+        text = (
+            f"Kafka at {self._servers}, the committed offsets of group {group} for {asked[0].topic}: {_words(error)}."
+        )
+        if _unanswered(error):
+            return Unreachable(
+                f"{text} Is the broker up, or does a transaction hang? (kafka-transactions.sh find-hanging)"
             )
-            pending = [tp for tp in answer.topic_partitions if tp.error is not None]
-            if not pending:
-                return {
-                    TP(tp.topic, tp.partition): tp.offset if tp.offset >= 0 else None for tp in answer.topic_partitions
-                }
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"The committed offset of {pending[0].topic}[{pending[0].partition}] in group {group} "
-                    f"is not to be had: {pending[0].error}. Is a transaction hanging?"
-                )
-            time.sleep(0.1)
+        return SetupError(f"{text}{_advice(error)}")
 
     def group_is_empty(self, group: str) -> bool:
         """Return whether the group has no member; a group that never was is empty."""

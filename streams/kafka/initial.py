@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streams.config import Client
 from streams.errors import OutcomeUnknown, SetupError
-from streams.kafka.admin import QUIET
+from streams.kafka.outsider import QUIET, outsider
 from streams.records import TP, Block, Put
 
 TIMEOUT_S = 30.0
@@ -30,7 +30,7 @@ def begin(client: Client, group: str, transactional_id: str, beginning: Beginnin
     The caller has made sure that the group is empty: never-joined metadata is accepted into a live group as well.
     Raises: SetupError: nothing was written. OutcomeUnknown: look again, all or nothing was written.
     """
-    producer, consumer = _producer(client, transactional_id), _outsider(client, group)
+    producer, consumer = _producer(client, transactional_id), outsider(client, group)
     try:
         try:
             producer.init_transactions(TIMEOUT_S)
@@ -74,14 +74,5 @@ def _producer(client: Client, transactional_id: str) -> Producer:
     }
     try:
         return Producer(settings)
-    except KafkaException as error:
-        raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
-
-
-def _outsider(client: Client, group: str) -> Consumer:
-    """Return a consumer that never joins: its metadata names the group, and no member of it."""
-    settings: dict[str, Any] = {**client, "group.id": group, "enable.auto.commit": False, "logger": QUIET}
-    try:
-        return Consumer(settings)
     except KafkaException as error:
         raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None

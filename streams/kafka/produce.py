@@ -6,7 +6,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
-from streams.kafka.admin import QUIET
+from streams.kafka.outsider import QUIET
 
 Partitioner = Literal["murmur2_random", "consistent_random"]
 """`murmur2_random` is Java's and what the scorer asks for; `consistent_random` (CRC32) is librdkafka's own default."""

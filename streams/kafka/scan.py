@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
-from streams.kafka.admin import QUIET
+from streams.kafka.outsider import QUIET
 from streams.records import TP, Headers
 
 CHUNK = 10_000

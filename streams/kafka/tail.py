@@ -8,7 +8,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException,
 
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
-from streams.kafka.admin import QUIET
+from streams.kafka.outsider import QUIET
 from streams.records import NO_APPEND_TIME, TP, Headers
 
 CHUNK = 10_000

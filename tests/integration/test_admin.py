@@ -1,0 +1,67 @@
+"""Questions about a group's offsets, while coordinators move and transactions are open."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from streams.dev import Stack
+from streams.errors import Unreachable
+from streams.kafka.admin import Admin
+from streams.kafka.outsider import outsider
+from streams.records import TP
+
+ASKING = """
+import sys, time
+from streams.errors import SetupError
+from streams.kafka.admin import Admin
+from streams.records import TP
+bootstrap, topic = sys.argv[1:]
+admins = [Admin({"bootstrap.servers": bootstrap}, pending_s=5.0) for _ in range(40)]
+asked = 0
+print("asking", flush=True)
+until = time.monotonic() + 9
+while time.monotonic() < until:
+    for number, admin in enumerate(admins):
+        try:
+            admin.committed(f"{topic}.{number}", [TP(topic, 0)])
+            asked += 1
+        except SetupError:
+            pass
+print(asked)
+"""
+
+
+def test_asking_for_offsets_while_coordinators_move_ends_no_process(stack: Stack, unique: str) -> None:
+    """The admin client's own call is a segmentation fault then (librdkafka #5040), in half of such minutes."""
+    Admin({"bootstrap.servers": stack.bootstrap}).create(unique, 1, 1, {})
+    command = [sys.executable, "-c", ASKING, stack.bootstrap, unique]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as asking:
+        assert asking.stdout is not None
+        assert "asking\n" == asking.stdout.readline()
+        stack.stop_broker()
+        stack.start_broker()
+        said, _ = asking.communicate(timeout=60)
+        assert (0, True) == (asking.returncode, int(said) > 100)
+
+
+def test_offsets_of_an_open_transaction_are_waited_for(stack: Stack, unique: str) -> None:
+    """They may be committed a moment later: until then there is no answer, and after a while that is said."""
+    client: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.bootstrap}
+    admin, tp = Admin(client, pending_s=1.0), TP(unique, 0)
+    admin.create(unique, 1, 1, {})
+    assert {tp: None} == admin.committed(unique, [tp])
+    producer = Producer({**client, "transactional.id": unique})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.send_offsets_to_transaction(
+        [TopicPartition(*tp, 5)], outsider(client, unique).consumer_group_metadata(), 20
+    )
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match=f"group {unique} for {unique}"):
+        admin.committed(unique, [tp])
+    assert time.monotonic() - begun > 0.9
+    producer.commit_transaction(20)
+    assert {tp: 5} == admin.committed(unique, [tp])
