@@ -28,6 +28,8 @@ from streams.topics import contradictions, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
+AFTER_TIMEOUT_MS = 2_000
+"""A transaction that outlives its time-out by so much hangs in the client (librdkafka #5456), and only an end helps."""
 BATCH_ROOM = 1_024
 """What a produce batch costs beside its records."""
 
@@ -40,14 +42,16 @@ class Parts(NamedTuple):
     settings: Settings
     slot: Slot
 
-    def loop(self, watch: Callable[[], None], wait: Callable[[float], object]) -> Loop:
+    def loop(self, watch: Callable[[float], None], wait: Callable[[float], object]) -> Loop:
         """Return the loop over these parts."""
-        batch = self.settings.batch
+        batch, limits = self.settings.batch, self.settings.limits
         return Loop(
             self.edges,
             self.app,
             records=batch.records,
             age_ms=batch.age_ms,
+            turn_s=limits.turn_ms / 1000,
+            transact_s=min(limits.turn_ms, limits.transaction_ms + AFTER_TIMEOUT_MS) / 1000,
             watch=watch,
             wait=wait,
             note=self.slot.note,

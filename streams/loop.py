@@ -7,6 +7,7 @@ tests the same path.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -46,9 +47,11 @@ class Loop:
         app: what the pure functions must know.
         records: the most records of a batch.
         age_ms: how long a batch waits to fill.
-        watch: called at the start of every turn and every chunk of a restore: re-arms the watchdog.
+        turn_s: the longest that a turn, or a step of a restore, may take.
+        transact_s: the longest that a transaction may take; the broker would abort an older one anyway.
+        watch: re-arms the watchdog with so many seconds.
         wait: sleeps for some seconds, or less if the worker is asked to stop.
-        note: told the coordinates of a batch before anything is made of its bytes, and "" when it is done.
+        note: told the coordinates of a batch before anything is made of its bytes, and "" when that is done.
         clock: monotonic seconds.
     """
 
@@ -59,7 +62,9 @@ class Loop:
         *,
         records: int,
         age_ms: int,
-        watch: Callable[[], None],
+        turn_s: float,
+        transact_s: float,
+        watch: Callable[[float], None],
         wait: Callable[[float], object],
         note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,7 +72,7 @@ class Loop:
         self._edges = edges
         self._app = app
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
-        self._age_ms = age_ms
+        self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
         self._changelog_id = edges.changelog.topic_id()
         self._owned: frozenset[TP] = frozenset()
@@ -78,7 +83,7 @@ class Loop:
 
     def turn(self) -> None:
         """Take one batch from request to committed answer. Raises: Stop."""
-        self._watch()
+        self._watch(self._turn_s)
         self._retry_holds()
         got = self._edges.source.poll(self._limit, self._age_ms)
         if isinstance(got, Assignment):
@@ -87,9 +92,10 @@ class Loop:
             self._note(_coordinates(got))
             rows = self._read(got)
             self._hold(rows.held)
-            if rows.batch.size:
-                self._finish(rows.batch, self._decide(rows))
-            self._note("")
+            step = self._decide(rows) if rows.batch.size else None
+            self._note("")  # what can still go wrong is the world's doing, not the batch's
+            if step is not None:
+                self._finish(rows.batch, step)
 
     def _read(self, batch: Batch) -> Rows:
         """Read a batch; a schema id that is new is asked for once before anything is held, which costs a fetch or two."""
@@ -127,6 +133,7 @@ class Loop:
         return seen
 
     def _finish(self, batch: Batch, step: Step) -> None:
+        self._watch(self._transact_s)
         ended = self._edges.sink.transact(step)
         if ended.outcome is Outcome.COMMITTED:
             self._apply(step, ended)
@@ -209,7 +216,8 @@ class Loop:
         if not assignment.tps:
             return
         begun = self._clock()
-        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, self._watch)
+        watch = partial(self._watch, self._turn_s)
+        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, watch)
         if positions is not None:
             self._edges.source.start(positions)
             partitions = sorted({tp.partition for tp in positions})

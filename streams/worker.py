@@ -27,14 +27,11 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
     """Work until asked to stop, then hand the partitions over. Raises: Stop."""
     from streams.assembly import assemble
 
-    parts = assemble(settings, slot)
-    turn_s = settings.limits.turn_ms / 1000
-
-    def watch() -> None:
+    def watch(seconds: float) -> None:
         # a Python thread would wait for the GIL, which C code may hold for ever; this one is C itself
-        faulthandler.dump_traceback_later(turn_s, exit=True)
+        faulthandler.dump_traceback_later(seconds, exit=True)
 
-    watch()
+    parts = assemble(settings, slot)
     loop = parts.loop(watch, stopping.wait)
     try:
         while not stopping.is_set():

@@ -63,16 +63,12 @@ class Admin:
         A worker that died leaves its transaction open for up to 10 s, and the broker looks for such every 10 s.
         """
         self._servers = client["bootstrap.servers"]
+        self._client = client
         self._timeout_s = timeout_s
         self._pending_s = pending_s
-        self._client = client
         self._outsiders: dict[str, Consumer] = {}
         self._last_error = ""
-        settings: dict[str, Any] = {**client, "error_cb": self._remember, "logger": QUIET}
-        try:
-            self._admin = AdminClient(settings)
-        except KafkaException as error:
-            raise SetupError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
+        self._admin = self._fresh()
 
     def brokers(self) -> int:
         """Return the number of brokers that are up."""
@@ -140,6 +136,7 @@ class Admin:
             asked = {at: spec for at in asked if (at.topic, at.partition) not in offsets}
             if asked:
                 time.sleep(0.05)
+                self._admin = self._fresh()  # the old one goes on asking with the leader's epoch that it knows
         return offsets
 
     def committed(self, group: str, tps: Sequence[TP]) -> dict[TP, int | None]:
@@ -245,6 +242,13 @@ class Admin:
                     f"{text} Is the broker running, and reachable at this address? See [kafka]."
                 ) from None
             raise SetupError(f"{text}{_advice(error)}") from None
+
+    def _fresh(self) -> AdminClient:
+        settings: dict[str, Any] = {**self._client, "error_cb": self._remember, "logger": QUIET}
+        try:
+            return AdminClient(settings)
+        except KafkaException as error:
+            raise SetupError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()

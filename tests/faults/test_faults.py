@@ -334,6 +334,26 @@ def test_a_broker_that_is_down_refuses_nothing(application: Application, stack: 
     right(app)
 
 
+def test_a_broker_that_is_killed_under_load(
+    application: Application, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL in the middle of two workers' transactions: what was acknowledged stands, what was not is done again."""
+    app = application
+    app.supervise(2)
+    app.ask(f"r{number}" for number in range(2_000))
+    app.drained()
+    app.ask(f"s{number}" for number in range(6_000))
+    until(lambda: app.lag() < 5_000, 30)
+    stack.kill_broker()
+    stack.start_broker()
+    app.admin = Admin(app.settings.kafka, pending_s=60.0)
+    took = app.drained(90)
+    with capsys.disabled():
+        print(f"[a broker killed under load: drained {took:.1f} s after it served again]")
+    assert dict(app.kinds()) == {"SCORED": 8_000}
+    right(app)
+
+
 def test_a_record_that_no_dead_letter_can_carry(application: Application) -> None:
     """1,048,000 bytes of no Avro, and a dead-letter topic that takes less: UNPRODUCIBLE, without payload; neighbours answered."""
     app = application

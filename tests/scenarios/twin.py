@@ -209,7 +209,9 @@ def live(
             log.app,
             records=records,
             age_ms=1,
-            watch=lambda: None,
+            turn_s=1.0,
+            transact_s=1.0,
+            watch=lambda _: None,
             wait=lambda _: None,
             clock=lambda: next(ticks),
         )
