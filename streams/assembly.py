@@ -42,7 +42,7 @@ class Parts(NamedTuple):
     settings: Settings
     slot: Slot
 
-    def loop(self, watch: Callable[[float], None], wait: Callable[[float], object]) -> Loop:
+    def loop(self, watch: Callable[[float], None], wait: Callable[[float], bool]) -> Loop:
         """Return the loop over these parts."""
         batch, limits = self.settings.batch, self.settings.limits
         return Loop(

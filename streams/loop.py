@@ -7,7 +7,6 @@ tests the same path.
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +49,7 @@ class Loop:
         turn_s: the longest that a turn, or a step of a restore, may take.
         transact_s: the longest that a transaction may take; the broker would abort an older one anyway.
         watch: re-arms the watchdog with so many seconds.
-        wait: sleeps for some seconds, or less if the worker is asked to stop.
+        wait: sleeps for some seconds, or less if the worker is asked to stop; says whether it is.
         note: told the coordinates of a batch before anything is made of its bytes, and "" when that is done.
         clock: monotonic seconds.
     """
@@ -65,7 +64,7 @@ class Loop:
         turn_s: float,
         transact_s: float,
         watch: Callable[[float], None],
-        wait: Callable[[float], object],
+        wait: Callable[[float], bool],
         note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -216,12 +215,16 @@ class Loop:
         if not assignment.tps:
             return
         begun = self._clock()
-        watch = partial(self._watch, self._turn_s)
-        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, watch)
+        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, self._goes_on)
         if positions is not None:
             self._edges.source.start(positions)
             partitions = sorted({tp.partition for tp in positions})
             log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))
+
+    def _goes_on(self) -> bool:
+        """Between two steps of a restore, which may take minutes: re-arm the watchdog, and say whether to take the next."""
+        self._watch(self._turn_s)
+        return not self._wait(0.0) and self._edges.source.keep_alive()
 
 
 def _coordinates(batch: Batch) -> str:

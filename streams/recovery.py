@@ -22,7 +22,7 @@ STILL_CHUNKS = 250
 
 
 def recover(
-    tps: frozenset[TP], edges: Edges, app: App, changelog_id: bytes, watch: Callable[[], None]
+    tps: frozenset[TP], edges: Edges, app: App, changelog_id: bytes, goes_on: Callable[[], bool]
 ) -> dict[TP, int] | None:
     """Return where to go on in each partition that was just assigned.
 
@@ -30,7 +30,13 @@ def recover(
     transactions included; then the state is restored up to there; then the changelog's frames must agree with the
     committed offsets. Requests that retention deleted before they were read become one GAP record.
 
-    Returns: None if ownership changed meanwhile.
+    Args:
+        tps: the assignment.
+        edges: the ports.
+        app: what the pure functions must know.
+        changelog_id: the changelog topic's id, 16 bytes.
+        goes_on: asked between two steps; False if ownership changed, or the worker is asked to stop.
+    Returns: None if it does not go on.
     Raises: OffsetsError where a person must decide; SetupError where the group assigns lanes apart.
     """
     _together(tps, app)
@@ -39,7 +45,7 @@ def recover(
     partitions = sorted({tp.partition for tp in tps})
     logs = edges.changelog.bounds(partitions)
     for partition, bounds in logs.items():
-        if not _restore(partition, bounds, edges, changelog_id, watch):
+        if not _restore(partition, bounds, edges, changelog_id, goes_on):
             return None
     positions = {
         tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app) for tp in sorted(tps)
@@ -51,8 +57,9 @@ def recover(
                 "with the log's tail, or the group's offsets were moved by hand. Nothing was read; decide with `streams verify`"
             )
         if positions[tp] < start:
-            if not _record_gap(tp, positions[tp], start, edges, app, changelog_id):
+            if not goes_on():
                 return None
+            _record_gap(tp, positions[tp], start, edges, app, changelog_id)
             positions[tp] = start
     return positions
 
@@ -82,9 +89,9 @@ def _recreated(topic: str, was: bytes, now: bytes) -> OffsetsError:
 
 
 def _restore(
-    partition: int, bounds: tuple[int, int], edges: Edges, changelog_id: bytes, watch: Callable[[], None]
+    partition: int, bounds: tuple[int, int], edges: Edges, changelog_id: bytes, goes_on: Callable[[], bool]
 ) -> bool:
-    """Bring the local state up to the changelog's end; False if ownership changed meanwhile."""
+    """Bring the local state up to the changelog's end; False if it does not go on."""
     start, end = bounds
     checkpoint = edges.store.open(partition)
     if checkpoint and checkpoint.topic_id == changelog_id and start <= checkpoint.offset + 1 <= end:
@@ -96,7 +103,6 @@ def _restore(
         begin = start
     still = 0
     for puts, position in edges.changelog.read(partition, begin, end):
-        watch()
         still = 0 if puts else still + 1
         if still > STILL_CHUNKS:
             raise Unreachable(
@@ -104,15 +110,13 @@ def _restore(
                 "changelog. It is tried again; `kafka-transactions.sh find-hanging` names it"
             )
         edges.store.apply(partition, puts, Checkpoint(changelog_id, position - 1))
-        if not edges.source.keep_alive():
+        if not goes_on():
             return False
     return True
 
 
-def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, changelog_id: bytes) -> bool:
-    """Answer, with one record, what retention deleted before it was read; False if ownership changed meanwhile."""
-    if not edges.source.keep_alive():
-        return False
+def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, changelog_id: bytes) -> None:
+    """Answer, with one record, what retention deleted before it was read."""
     step = gap(tp, committed, log_start, edges.source.lease(), app)
     ended = edges.sink.transact(step)
     if ended.outcome is not Outcome.COMMITTED:
@@ -120,7 +124,6 @@ def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, 
     log.error("requests deleted before they were read", at=str(tp), first=committed, until=log_start)
     for partition, puts in step.puts.items():
         edges.store.apply(partition, puts, Checkpoint(changelog_id, ended.checkpoints[partition]))
-    return True
 
 
 def _frame(store: Store, tp: TP) -> Frame | None:

@@ -54,6 +54,9 @@ def properties(port: int, controller_port: int) -> dict[str, str]:
         # A killed node is not let in again before its old session ends: 9 s by default.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
+        # Everything is allowed until an ACL says otherwise, so that a client's permissions can be tried out here.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
         # The default scan, every 10 s, would let a dead producer's transaction block readers that much longer.

@@ -21,17 +21,14 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams.errors import SetupError, SlotTaken, Stop
+from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
+from streams.kafka.verdicts import FINAL, MISSING, stop_for
 from streams.ports import Assignment
 from streams.records import NO_APPEND_TIME, TP, Batch, Headers, Lease
 
 log = structlog.get_logger()
 
-FENCED_INSTANCE = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL})
-"""A consumer whose instance id was taken reports _FATAL with `fatal()` False: classify by code."""
-GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
 LEAVE_S = 5.0
 
 
@@ -58,6 +55,8 @@ class KafkaSource:
         self._session_s = session_ms / 1000
         self._polled = time.monotonic()
         self._assigned: frozenset[TP] = frozenset()
+        self._suspicious = False
+        """The client says that a topic is not there."""
         settings: dict[str, Any] = {
             "fetch.min.bytes": 1,
             "fetch.wait.max.ms": 50,
@@ -171,34 +170,21 @@ class KafkaSource:
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 # the position was deleted under us: the same as a new assignment, recovery looks at the log's start
                 self._lose(message)
-            elif error.code() in FENCED_INSTANCE | GONE | DENIED:
-                raise self._stop(error, silent_s)
+            elif error.code() in FINAL:
+                raise self._stop(error, silent_s, message.topic())
             else:
-                log.warning("kafka", error=error.str(), client=self._instance)
+                self._on_error(error)
+        if self._suspicious:
+            self._suspicious = False
+            self.topic_ids()  # raises if one is gone
         return good
 
     def _lose(self, message: "Message[bytes, bytes]") -> None:
         log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
         self._own(self._consumer, self._assigned)
 
-    def _stop(self, error: KafkaError, silent_s: float) -> Stop:
-        if error.code() in FENCED_INSTANCE and silent_s > self._session_s:
-            # a member that missed its session and then meets its own id in the group is fenced by nobody but itself
-            return Stop(
-                f"this worker was silent for {silent_s:.1f} s, longer than its session, and lost its place ({error.str()}); restart"
-            )
-        if error.code() in FENCED_INSTANCE:
-            return SlotTaken(
-                f"instance id {self._instance} of group {self._group} was taken by another live worker ({error.str()}). "
-                "Nothing is lost; this worker stops. Give each its own --instance"
-            )
-        if error.code() in GONE:
-            return SetupError(f"a request topic is gone: {error.str()}. `streams topics plan` shows what is missing")
-        if error.code() in DENIED:
-            return SetupError(
-                f"the broker denies it: {error.str()}. Grant Read on the topics and the group {self._group}"
-            )
-        return Stop(f"the consumer failed: {error.str()}")
+    def _stop(self, error: KafkaError, silent_s: float, topic: str | None = None) -> Stop:
+        return stop_for(error, topic, self._group, self._instance, lost_session=silent_s > self._session_s)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._own(consumer, frozenset(TP(tp.topic, tp.partition) for tp in partitions))
@@ -219,6 +205,7 @@ class KafkaSource:
         self._epoch += 1
 
     def _on_error(self, error: KafkaError) -> None:
+        self._suspicious = self._suspicious or error.code() in MISSING
         log.warning("kafka", error=error.str(), client=self._instance)
 
 

@@ -107,6 +107,21 @@ def slow_score() -> None:
     _scoring(lambda: time.sleep(next(naps, 0.0)))
 
 
+def slow_restore() -> None:
+    """No mutant: the product itself, but a restore comes in small chunks, each a tenth of a second late."""
+    from streams.kafka import changelog
+
+    read = changelog.KafkaChangelog.read
+
+    def slowly(self: Any, partition: int, begin: int, end: int) -> Any:
+        for chunk in read(self, partition, begin, end):
+            time.sleep(0.1)
+            yield chunk
+
+    changelog.CHUNK = 100
+    changelog.KafkaChangelog.read = slowly  # type: ignore[method-assign]
+
+
 def stuck_score() -> None:
     """The first score call of the first worker never returns, and holds the GIL."""
     flag = Path(sys.argv[2]).parent / "stuck"
@@ -145,6 +160,7 @@ MUTANTS = {
     "lost-answers": lost_answers,
     "epoch-after-consume": epoch_after_consume,
     "slow-score": slow_score,
+    "slow-restore": slow_restore,
     "stuck-score": stuck_score,
 }
 

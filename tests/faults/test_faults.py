@@ -3,7 +3,10 @@
 import contextlib
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,12 +15,23 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from streams.dev import Stack
-from streams.errors import OffsetsError
+from streams.errors import OffsetsError, SetupError
 from streams.kafka.admin import Admin
 from streams.verify import verify
 from tests.integration.application import QUICK, Application, until
+
+MEMORY_MIB = 1_024
+"""What the README states of one worker, whatever is sent to it."""
 
 
 class Reader:
@@ -258,6 +272,54 @@ def test_a_rebalance_during_a_slow_score(application: Application, capsys: pytes
     right(app)
 
 
+def test_a_rebalance_during_a_restore(application: Application) -> None:
+    """A worker joins while another restores from nothing: the restore is dropped, and each finds its own way in.
+
+    And one that is asked to stop does not restore to the end before it does.
+    """
+    app = application
+    app.ask(f"r{number}" for number in range(6_000))
+    first = app.start("t-08")
+    app.drained()
+    first.terminate()
+    first.wait(15)
+
+    def restoring(slot: str) -> subprocess.Popen[bytes]:
+        worker = app.start(slot, mutant="slow-restore")
+        until(lambda: len(app.admin.assigned(app.settings.group).get(slot, ())) == 4, 30, what="the assignment")
+        return worker
+
+    stopped = restoring("t-09")
+    stopped.terminate()
+    assert 0 == stopped.wait(5)
+    assert "recovered" not in app.log("t-09")
+    restoring("t-00")
+    app.start("t-01", mutant="slow-restore")
+    app.ask(f"r{number}" for number in range(6_000))
+    app.drained()
+    sizes = sorted(len(tps) for tps in app.admin.assigned(app.settings.group).values())
+    assert [2, 2] == sizes
+    assert "[0, 1, 2, 3]" not in app.log("t-00"), "the restore of all four was not dropped"
+    assert dict(app.kinds()) == {"SCORED": 6_000, "DUPLICATE": 6_000}
+    right(app)
+
+
+def test_a_second_signal_ends_a_worker_at_once(application: Application) -> None:
+    """The first lets it finish its batch, which takes three seconds here; who asks twice means now. What it had in hand is answered by the next one."""
+    app = application
+    app.ask(f"r{number}" for number in range(400))
+    worker = app.start("t-00", mutant="slow-score")
+    trace = app.settings.app.state_dir / "t-00" / "progress"
+    until(lambda: trace.exists() and trace.read_bytes().strip(b"\0 ") != b"", 30, what="a batch in hand")
+    for number in (signal.SIGTERM, signal.SIGINT):  # two of one kind could be delivered as one
+        worker.send_signal(number)
+    assert worker.wait(1.5) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    app.start("t-01")
+    app.drained()
+    assert dict(app.kinds()) == {"SCORED": 400}
+    right(app)
+
+
 def test_a_zombie_does_no_harm(application: Application) -> None:
     """Stopped for longer than session and transaction, replaced, then woken: it commits nothing and comes back by itself."""
     app = application
@@ -351,6 +413,67 @@ def test_a_broker_that_is_killed_under_load(
     with capsys.disabled():
         print(f"[a broker killed under load: drained {took:.1f} s after it served again]")
     assert dict(app.kinds()) == {"SCORED": 8_000}
+    right(app)
+
+
+@pytest.mark.parametrize("how", ["gone", "denied"])
+def test_a_topic_that_may_no_longer_be_read_stops_the_worker(
+    stack: Stack, unique: str, tmp_path: Path, how: str, request: pytest.FixtureRequest
+) -> None:
+    """Deleted, or forbidden by an ACL, while it runs: it says which and what to do, and a restart is not tried."""
+    app = Application(stack, unique, tmp_path, client='"topic.metadata.refresh.interval.ms" = 1000\n')
+    request.addfinalizer(app.stop)
+    app.supervise(1)
+    app.ask(["a"])
+    app.drained()
+    admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})
+    if how == "gone":
+        admin.delete_topics([app.lanes[0]])[app.lanes[0]].result(10)
+    else:
+        rules = [
+            AclBinding(
+                ResourceType.TOPIC, app.lanes[0], ResourcePatternType.LITERAL, "User:*", "*", operation, permission
+            )
+            for operation, permission in (
+                (AclOperation.ALL, AclPermissionType.ALLOW),
+                (AclOperation.READ, AclPermissionType.DENY),
+            )
+        ]
+        for future in admin.create_acls(rules).values():
+            future.result(10)
+        app.ask(["b"])
+    supervisor = app.workers[0]
+    assert SetupError.code == supervisor.wait(60)
+    said = app.log("supervisor-s")
+    assert ("topics apply" if how == "gone" else "Grant Read") in said
+    assert app.lanes[0] in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of another process is read from /proc")
+def test_a_flood_of_bombs_stays_within_the_stated_memory(
+    application: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records of 1 MB that are no requests, and of 50 MB that a broker took because they compress well, among good ones.
+
+    Each gets its refusal, the good ones their answers, and the worker never has more memory than the README says.
+    """
+    app = application
+    app.ask(["before"])
+    noise = os.urandom(1_000_000)
+    app.send(((b"n%d" % number, b"{" + noise) for number in range(700)), settings={"message.max.bytes": 2_000_000})
+    bomb = app.value("bomb", carrier="U" * 50_000_000)
+    roomy = {"message.max.bytes": 100_000_000, "compression.type": "gzip", "linger.ms": 0}
+    for value in (bomb, b"\0" * 50_000_000, bomb[:-1]):
+        app.send([(b"bomb", value)], settings=roomy)
+    app.ask(f"r{number}" for number in range(1_000))
+    app.start()  # all of it lies there already: nothing but the worker itself bounds what it takes at once
+    app.drained(120)
+    peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{app.pid('t-00')}/status").read_text())[0]) / 1024
+    with capsys.disabled():
+        print(f"[850 MB of hostile records: the worker's peak was {peak:.0f} MiB]")
+    kinds = dict(app.kinds())
+    assert {"SCORED": 1_001, "NOT_FRAMED": 700, "UNSEEN_CATEGORY": 1, "UNPRODUCIBLE": 2} == kinds
+    assert peak < MEMORY_MIB
     right(app)
 
 

@@ -69,6 +69,7 @@ class Application:
         lanes: Sequence[str] = ("live",),
         partitions: int = 2,
         more: str = "",
+        client: str = "",
     ) -> None:
         self.stack, self.name, self.home = stack, name, home
         self.lanes = [f"{name}.requests.{lane}" for lane in lanes]
@@ -78,7 +79,7 @@ class Application:
             f'[[requests]]\ntopic = "{lane}"\ncontract = "ask.avsc"\npartitions = {partitions}\n' for lane in self.lanes
         )
         self.config.write_text(
-            f'[app]\nid = "{name}"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{stack.bootstrap}"\n'
+            f'[app]\nid = "{name}"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{stack.bootstrap}"\n{client}'
             f'[schema_registry]\nurl = "{stack.registry_url}"\n{requests}'
             f'[model]\nstore = "file:store"\nname = "late"\nversion = "1"\n{more}'
         )

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import KafkaError
 
-from streams.kafka.verdicts import Verdict, verdict
+from streams.errors import SetupError, SlotTaken, Stop
+from streams.kafka.verdicts import FINAL, Verdict, stop_for, verdict
 
 
 class Error(NamedTuple):
@@ -18,6 +19,9 @@ class Error(NamedTuple):
 
     def code(self) -> int:
         return self.number
+
+    def str(self) -> str:
+        return "what the client says"
 
     def fatal(self) -> bool:
         return self.is_fatal
@@ -49,3 +53,20 @@ class Error(NamedTuple):
 def test_an_error_has_one_verdict(expected: Verdict, error: Error) -> None:
     """Fencing before fatal before abort before retry; what has no flag at all is unknown."""
     assert expected == verdict(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint", "code", "lost_session"),
+    [
+        (SlotTaken, "--instance", KafkaError.FENCED_INSTANCE_ID, False),
+        (SlotTaken, "--instance", KafkaError._FATAL, False),
+        (Stop, "restart", KafkaError._FATAL, True),
+        (SetupError, "Read on topic loans.requests", KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
+        (SetupError, "group g", KafkaError.GROUP_AUTHORIZATION_FAILED, False),
+    ],
+)
+def test_a_reader_s_error_has_one_stop(kind: type[Stop], hint: str, code: int, lost_session: bool) -> None:
+    """It says what to do, and whether a restart may help."""
+    stop = stop_for(Error(code), "loans.requests", "g", "s-00", lost_session=lost_session)
+    assert (kind, True, code in FINAL) == (type(stop), hint in str(stop), True)
+    assert stop.restart == (kind is Stop)

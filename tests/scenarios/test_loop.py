@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
-from streams.loop import Loop
+from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
 from streams.records import TP, Batch, Outcome, Put, Step
 from streams.recovery import recover
@@ -147,6 +148,19 @@ def test_a_hold_waits_for_its_schema_and_the_other_partition_goes_on() -> None:
     assert all(order.index(at) < order.index(held_at) for at in others)
 
 
+def test_a_hold_that_lasts_becomes_an_alarm() -> None:
+    """For a minute it is a warning with coordinates; then it is an error, and still nothing is refused."""
+    late = loan("late")
+    log = Log(numbered([Sent(late[:4] + b"\x63" + late[5:], b"late", partition=0)]))
+    contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=90)
+    with capture_logs() as said:
+        live(log, contracts=contracts)
+    waited = [(line["log_level"], line["seconds"], line["at"]) for line in said if line["event"] == "held"]
+    assert {f"{LANE}[0] 0"} == {at for _, _, at in waited}
+    assert all((level == "error") == (seconds > HOLD_ALARM_S) for level, seconds, _ in waited)
+    assert {"warning", "error"} == {level for level, _, _ in waited}
+
+
 def test_an_abort_before_a_hold_loses_nothing() -> None:
     """The prefix before a hold is aborted: it is read again from its start, not from the held record."""
     late = loan("late")
@@ -222,7 +236,7 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
         store.open(partition)
         store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
     edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT), AmountModel())
-    recover(TPS, edges, log.app, CHANGELOG_ID, lambda: None)
+    recover(TPS, edges, log.app, CHANGELOG_ID, lambda: True)
     assert folded(log) == state(store)
 
 
@@ -257,7 +271,7 @@ def test_a_restore_that_stands_still_says_so() -> None:
 
     edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Hanging(log), TwinContracts(), AmountModel())
     with pytest.raises(Unreachable, match="stands still"):
-        recover(TPS, edges, log.app, CHANGELOG_ID, lambda: None)
+        recover(TPS, edges, log.app, CHANGELOG_ID, lambda: True)
 
 
 def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> None:

@@ -65,7 +65,10 @@ class Log:
 
 
 class TwinSource:
-    """Reads the log; `moves` says after how many polls the assignment is taken away and given back."""
+    """Reads the log; `moves` says after how many polls the assignment is taken away and given back.
+
+    A restore polls, too, so the assignment may move in the middle of one.
+    """
 
     def __init__(self, log: Log, moves: Sequence[int] = ()) -> None:
         self.log, self.moves, self.polls, self.epoch, self.told = log, set(moves), 0, 1, 0
@@ -112,6 +115,10 @@ class TwinSource:
             self.positions.pop(tp, None)
 
     def keep_alive(self) -> bool:
+        self.polls += 1
+        if self.polls in self.moves:
+            self.epoch += 1
+            return False
         return True
 
     def close(self) -> None:
@@ -212,7 +219,7 @@ def live(
             turn_s=1.0,
             transact_s=1.0,
             watch=lambda _: None,
-            wait=lambda _: None,
+            wait=lambda _: False,
             clock=lambda: next(ticks),
         )
         try:
