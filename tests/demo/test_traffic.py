@@ -1,6 +1,5 @@
 """March's traffic, through the real decoder, the real model and the pure pipeline: every answer is foreseen."""
 
-import json
 import time
 import zlib
 from collections import Counter
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams import schemas_dir
-from streams.avro.encode import Encoder, encode_one
+from streams.avro.encode import encode_one
 from streams.avro.schema import parse
 from streams.contracts import Reading
 from streams.dedupe import salt
@@ -20,10 +18,11 @@ from streams.demo.traffic import AGAIN, BROKEN, BROKEN_KINDS, CONFLICTS, CRC32, 
 from streams.demo.traffic import march as plan_march
 from streams.kafka.partitioner import partition_of
 from streams.models.packages import Loaded
-from streams.pipeline import App, plan, read, settle
+from streams.pipeline import plan, read, settle
 from streams.reasons import SCORED, Reason
 from streams.records import TP, Batch, Checkpoint, Lease
 from streams.state.memory import MemoryStore
+from tests.pipeline import world
 
 LANE, PARTITIONS, ID = "flights.requests.live", 4, 9
 UNSEEN = 28
@@ -39,30 +38,22 @@ def traffic(march: list[dict[str, Any]], model: Loaded, contract_file: Path) -> 
     )
 
 
-def app() -> App:
-    products = {name: json.loads((schemas_dir() / f"{name}.avsc").read_text()) for name in ("result", "outcome")}
-    return App(
-        results="flights.results",
-        outcomes="flights.outcomes",
-        dlq={LANE: f"{LANE}.dlq"},
-        dlq_bytes={f"{LANE}.dlq": 1_048_588},
-        topic_ids={LANE: b"T" * 16},
-        partitions=PARTITIONS,
-        partition_of=partition_of,
-        salt=salt("flights"),
-        window_ms=3_600_000,
-        answer_bytes=1_024,
-        key_bytes=512,
-        result=Encoder(products["result"]),
-        result_prefix=b"\0\0\0\0\1",
-        outcome=Encoder(products["outcome"]),
-        outcome_prefix=b"\0\0\0\0\2",
-    )
+APP = world.app(
+    results="flights.results",
+    outcomes="flights.outcomes",
+    dlq={LANE: f"{LANE}.dlq"},
+    dlq_bytes={f"{LANE}.dlq": 1_048_588},
+    topic_ids={LANE: b"T" * 16},
+    partitions=PARTITIONS,
+    salt=salt("flights"),
+    window_ms=3_600_000,
+    key_bytes=512,
+)
 
 
 def answered(log: Sequence[Planned], model: Loaded) -> Counter[str]:
     """Return how many records of each kind the pipeline answers a log with, in batches of 2,000."""
-    application, store, counts = app(), MemoryStore(), Counter[str]()
+    store, counts = MemoryStore(), Counter[str]()
     ends = [0] * PARTITIONS
     tps = tuple(TP(LANE, partition) for partition in range(PARTITIONS))
     snapshot = {(LANE, ID): Reading(model.accepts[0], model.accepts[0])}
@@ -79,10 +70,10 @@ def answered(log: Sequence[Planned], model: Loaded) -> Counter[str]:
         columns = (np.array(partitions), np.array(offsets), np.full(len(part), 1_000))
         keys, values = [one.key for one in part], [one.value for one in part]
         batch = Batch(Lease(1, None), tps, *columns, list(keys), values, [None] * len(part))
-        rows = read(batch, snapshot, application)
+        rows = read(batch, snapshot, APP)
         seen = [store.get(partitions[i], [key])[0] if key else None for i, key in enumerate(rows.identity)]
-        planned = plan(rows, seen, model, application, {})
-        step = settle(planned, model.score(planned.matrix), model, application)
+        planned = plan(rows, seen, model, APP, {})
+        step = settle(planned, model.score(planned.matrix), model, APP)
         counts.update(step.counts)
         for partition, puts in step.puts.items():
             store.apply(partition, puts, Checkpoint(b"L" * 16, 0))
