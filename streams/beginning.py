@@ -41,32 +41,30 @@ def begin_where_nothing_began(
     Raises: SetupError: workers are running, or the outcome contract is not registered. OffsetsError: the changelog says
     that a partition was consumed, and its offset is gone. OutcomeUnknown.
     """
-    missing = unbegun(settings, admin, found)
-    if not missing:
+    if not unbegun(settings, admin, found):
         return {}
-    if not admin.group_is_empty(settings.group):
-        raise SetupError(
-            f"{len(missing)} partitions have no committed offset ({missing[0]}, …), and group {settings.group} has "
-            "members. Stop the workers, then run `streams topics apply` again."
-        )
-    _refuse_lost_offsets(settings, admin, missing)
     outcome_id = product_ids(settings)["outcome"]
-    first = admin.offsets(missing, "latest" if from_end else "earliest")
-    ids = {tp.topic: found[tp.topic].topic_id for tp in missing}
-    begin(
-        settings.kafka,
-        settings.group,
-        f"{settings.app.id}.topics",
-        Beginning(
-            offsets=first,
-            frames=[
-                (TP(settings.changelog, tp.partition), frame_put(tp.topic, Frame(ids[tp.topic], offset)))
-                for tp, offset in first.items()
-            ],
-            records=[_starts(settings.outcomes, outcome_id, first, ids)],
-        ),
-    )
-    return first
+
+    def look() -> Beginning | None:
+        missing = unbegun(settings, admin, found)
+        if not missing:
+            return None
+        if not admin.group_is_empty(settings.group):
+            raise SetupError(
+                f"{len(missing)} partitions have no committed offset ({missing[0]}, …), and group {settings.group} has "
+                "members. Stop the workers, then run `streams topics apply` again."
+            )
+        _refuse_lost_offsets(settings, admin, missing)
+        first = admin.offsets(missing, "latest" if from_end else "earliest")
+        ids = {tp.topic: found[tp.topic].topic_id for tp in missing}
+        frames = [
+            (TP(settings.changelog, tp.partition), frame_put(tp.topic, Frame(ids[tp.topic], offset)))
+            for tp, offset in first.items()
+        ]
+        return Beginning(first, frames, [_starts(settings.outcomes, outcome_id, first, ids)])
+
+    begun = begin(settings.kafka, settings.group, f"{settings.app.id}.topics", look)
+    return {} if begun is None else dict(begun.offsets)
 
 
 def _refuse_lost_offsets(settings: Settings, admin: Admin, missing: list[TP]) -> None:

@@ -136,5 +136,7 @@ class Unreadable(NamedTuple):
     value: str | None = None
 
 
-Snapshot: TypeAlias = Mapping[tuple[str, int], Reading | Unreadable]
+Pair: TypeAlias = tuple[str, int]
+"""A topic and a schema id that was met in it."""
+Snapshot: TypeAlias = Mapping[Pair, Reading | Unreadable]
 """What is known of each (topic, schema id). A pair that is missing is not known *yet*: its rows are held."""

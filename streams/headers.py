@@ -16,6 +16,9 @@ PARTITION = "__dlq.errors.partition"
 OFFSET = "__dlq.errors.offset"
 REASON = "__dlq.errors.reason"
 MESSAGE = "__dlq.errors.message"
+HEADERS = "__dlq.errors.headers"
+UNREADABLE: Headers = [(HEADERS, b"The record's own headers are not carried: a header's name is not UTF-8.")]
+"""Stands for headers that the client cannot hand over; a dead letter carries it, other terminal records do not."""
 
 
 def topic_id_text(topic_id: bytes) -> str:

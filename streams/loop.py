@@ -6,12 +6,13 @@ tests the same path.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import structlog
 
+from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
 from streams.pipeline import App, Rows, not_finite, plan, read, settle
 from streams.ports import Assignment, Edges
@@ -76,6 +77,8 @@ class Loop:
         self._changelog_id = edges.changelog.topic_id()
         self._owned: frozenset[TP] = frozenset()
         self._held: dict[TP, Held] = {}
+        self._wanted: frozenset[Pair] = frozenset()
+        """What the held partitions wait for, and what lies behind that: asked for together."""
         self._tried = -HOLD_RETRY_S
         self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
         self._aborts = 0
@@ -90,19 +93,17 @@ class Loop:
         elif got.size:
             self._note(_coordinates(got))
             rows = self._read(got)
-            self._hold(rows.held)
+            self._hold(rows)
             step = self._decide(rows) if rows.batch.size else None
             self._note("")  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
                 self._finish(rows.batch, step)
 
     def _read(self, batch: Batch) -> Rows:
-        """Read a batch; a schema id that is new is asked for once before anything is held, which costs a fetch or two."""
+        """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
         contracts = self._edges.contracts
         rows = read(batch, contracts.snapshot(), self._app)
-        new = {(tp.topic, hold.schema_id) for tp, hold in rows.held.items()}
-        learned = {pair for pair in sorted(new) if contracts.resolve(*pair)}
-        if learned:
+        if rows.unknown and contracts.resolve(rows.unknown):
             rows = read(batch, contracts.snapshot(), self._app)
         return rows
 
@@ -185,30 +186,34 @@ class Loop:
             self._limit, self._slow = max(1, self._limit // 2), True
             log.warning("a score call was slow; the batch shrinks", seconds=round(score_s, 2), records=self._limit)
 
-    def _hold(self, held: Mapping[TP, Hold]) -> None:
+    def _hold(self, rows: Rows) -> None:
         """Pause what waits for a schema; the other topic-partitions go on."""
-        if held:
-            self._edges.source.pause(frozenset(held))
-            self._held |= {tp: Held(hold, self._clock()) for tp, hold in held.items()}
+        if rows.held:
+            self._edges.source.pause(frozenset(rows.held))
+            self._held |= {tp: Held(hold, self._clock()) for tp, hold in rows.held.items()}
+            self._wanted |= rows.unknown
 
     def _retry_holds(self) -> None:
         now = self._clock()
         if not self._held or now - self._tried < HOLD_RETRY_S:
             return
-        asked = {(tp.topic, held.hold.schema_id) for tp, held in self._held.items()}
-        known = {pair for pair in sorted(asked) if self._edges.contracts.resolve(*pair)}
+        contracts = self._edges.contracts
+        self._wanted |= {(tp.topic, held.hold.schema_id) for tp, held in self._held.items()}
+        known = contracts.resolve(self._wanted)
         free = {tp: held.hold.offset for tp, held in self._held.items() if (tp.topic, held.hold.schema_id) in known}
         self._edges.source.resume(free)
         for tp in free:
             del self._held[tp]
+        self._wanted = self._wanted - known if self._held else frozenset()
         # a hold that was just resolved may uncover the next one: that one is tried at once
         self._tried = now if self._held else -HOLD_RETRY_S
         for tp, held in self._held.items():
             alarm = log.error if now - held.since > HOLD_ALARM_S else log.warning
-            alarm("held", at=f"{tp} {held.hold.offset}", schema_id=held.hold.schema_id, seconds=round(now - held.since))
+            at, schema_id = f"{tp} {held.hold.offset}", held.hold.schema_id
+            alarm("held", at=at, schema_id=schema_id, seconds=round(now - held.since), why=contracts.trouble)
 
     def _recover(self, assignment: Assignment) -> None:
-        self._held = {}
+        self._held, self._wanted = {}, frozenset()
         for partition in {tp.partition for tp in self._owned} - {tp.partition for tp in assignment.tps}:
             self._edges.store.close(partition)
         self._owned = assignment.tps

@@ -1,9 +1,9 @@
 """The protocols that the loop asks for; `kafka/`, `state/`, `avro/` and `models/` fulfil them, and so do test twins."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from streams.contracts import Contract, Decoded, Snapshot
+from streams.contracts import Contract, Decoded, Pair, Snapshot
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Ints, Lease, Put, Step
 
@@ -102,8 +102,11 @@ class Contracts(Protocol):
     def snapshot(self) -> Snapshot:
         """Return everything that is known now, without asking anybody."""
 
-    def resolve(self, topic: str, schema_id: int) -> bool:
-        """Ask for one schema id, once and briefly; return whether the snapshot now knows it."""
+    trouble: str | None
+    """Why the last question had no answer; None if it had one."""
+
+    def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
+        """Ask for some (topic, schema id)s, once and briefly; return those that the snapshot now knows."""
 
 
 class Refusals(NamedTuple):

@@ -91,7 +91,10 @@ REASONS: dict[Reason, About] = {
     Reason.CONFLICT: About(
         "outcomes", "Another request with this id and other inputs was answered before. Use a new id for new inputs."
     ),
-    Reason.GAP: About("outcomes", "Requests were deleted by retention before they were read."),
+    Reason.GAP: About(
+        "outcomes",
+        "Retention deleted these offsets before they were read; there may have been requests, or markers of transactions alone.",
+    ),
     Reason.START: About("outcomes", "Nothing is claimed about requests below this offset."),
 }
 

@@ -41,6 +41,8 @@ def recover(
     """
     _together(tps, app)
     _same_topics(edges.source.topic_ids(), app)
+    if edges.changelog.topic_id() != changelog_id:
+        raise _forgotten("it was deleted and created again while this worker ran")
     committed = edges.source.committed(tps)
     partitions = sorted({tp.partition for tp in tps})
     logs = edges.changelog.bounds(partitions)
@@ -88,6 +90,14 @@ def _recreated(topic: str, was: bytes, now: bytes) -> OffsetsError:
     )
 
 
+def _forgotten(why: str) -> OffsetsError:
+    return OffsetsError(
+        f"CHANGELOG_RECREATED: the changelog is not the one that the state is a fold of: {why}. What was answered before is not "
+        "known any more: going on would score repeats a second time. Nothing was read. Restore the changelog, or start over "
+        "under a new app.id"
+    )
+
+
 def _restore(
     partition: int, bounds: tuple[int, int], edges: Edges, changelog_id: bytes, goes_on: Callable[[], bool]
 ) -> bool:
@@ -101,9 +111,9 @@ def _restore(
             log.warning("local state does not belong to this changelog; restoring in full", partition=partition)
         edges.store.forget(partition)
         begin = start
-    still = 0
+    still, reached = 0, begin
     for puts, position in edges.changelog.read(partition, begin, end):
-        still = 0 if puts else still + 1
+        still, reached = (0, position) if position > reached else (still + 1, reached)
         if still > STILL_CHUNKS:
             raise Unreachable(
                 f"the restore of partition {partition} stands still at {position} of {end}: a transaction hangs in the "
@@ -121,7 +131,7 @@ def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, 
     ended = edges.sink.transact(step)
     if ended.outcome is not Outcome.COMMITTED:
         raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
-    log.error("requests deleted before they were read", at=str(tp), first=committed, until=log_start)
+    log.error("offsets deleted before they were read", at=str(tp), first=committed, until=log_start)
     for partition, puts in step.puts.items():
         edges.store.apply(partition, puts, Checkpoint(changelog_id, ended.checkpoints[partition]))
 
@@ -143,11 +153,7 @@ def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, 
             "if this application has run before, its offsets expired: decide with `streams verify` where to go on"
         )
     if frame is None and log_start == 0:
-        raise OffsetsError(
-            f"CHANGELOG_RECREATED: the group committed {committed} for {tp}, but the changelog has no frame, although it begins "
-            "at 0: it was deleted and created again. What was answered before is not known any more: going on would score "
-            "repeats a second time. Nothing was read. Restore the changelog, or start over under a new app.id"
-        )
+        raise _forgotten(f"the group committed {committed} for {tp}, and it has no frame, although it begins at 0")
     if frame is None:
         return committed
     if frame.topic_id != app.topic_ids[tp.topic]:

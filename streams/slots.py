@@ -15,7 +15,7 @@ from typing import IO
 
 from streams.errors import SlotTaken
 
-PROGRESS_BYTES = 512
+PROGRESS_BYTES = 4_096
 PATIENCE_S = 3.0
 """How long a lock is waited for: the worker of a supervisor that was killed ends a moment after it."""
 
@@ -59,7 +59,10 @@ class Slot:
         self.note("")
 
     def note(self, coordinates: str) -> None:
-        """Leave a trace of what is being worked on: the supervisor reads it if this process dies."""
+        """Leave a trace of what is being worked on: the supervisor reads it if this process dies.
+
+        Coordinates are `topic[partition] first..last`, separated by `, `; what does not fit is cut off.
+        """
         os.pwrite(self._progress, coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES), 0)
 
 
@@ -95,3 +98,9 @@ def last_progress(state_dir: Path, name: str) -> str:
         return progress_path(state_dir, name).read_bytes().rstrip(b"\0 ").decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+
+
+def positions(coordinates: str) -> dict[str, str]:
+    """Return where each topic-partition of a trace begins."""
+    parts = (part.rpartition(" ") for part in coordinates.split(", ") if ".." in part)
+    return {at: offsets.partition("..")[0] for at, _, offsets in parts}

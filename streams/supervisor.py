@@ -16,7 +16,7 @@ from types import FrameType
 import structlog
 
 from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, StateError, Unreachable
-from streams.slots import last_progress
+from streams.slots import last_progress, positions
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ HEALTHY_S = 60.0
 OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code))
 """Exit codes that say that the world was in trouble, not the batch."""
 DEATHS_MAX = 5
-"""So many deaths in a row over the same batch stop the slot."""
+"""So many deaths in a row over batches that begin at the same place stop the slot."""
 GRACE_S = 30.0
 TICK_S = 0.05
 
@@ -44,8 +44,8 @@ class _Child:
         self.due = 0.0
         self.code: int | None = None
         """Final exit code, once the slot stays down."""
-        self.last_batch = ""
-        self.deaths = 0
+        self.deaths: dict[str, tuple[str, int]] = {}
+        """Of each topic-partition: where the last batch that a worker died over began, and how often in a row."""
         self.told = 0
         """How many of our stop signals were passed on to the process."""
 
@@ -126,13 +126,17 @@ class Supervisor:
         log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)
 
     def _hopeless(self, child: _Child, code: int) -> bool:
-        """Return whether the worker died again and again over the same batch."""
+        """Return whether the worker died again and again over batches that begin at the same place.
+
+        What else is in a batch depends on what has come meanwhile; a partition whose position never moves is stuck.
+        """
         if code in OUTSIDE:
             return False
         batch = last_progress(self._state_dir, child.name)
-        child.deaths = child.deaths + 1 if batch and batch == child.last_batch else 1
-        child.last_batch = batch
-        if not batch or child.deaths < DEATHS_MAX:
+        for at, first in positions(batch).items():
+            known, deaths = child.deaths.get(at, (first, 0))
+            child.deaths[at] = first, deaths + 1 if known == first else 1
+        if max((child.deaths[at][1] for at in positions(batch)), default=0) < DEATHS_MAX:
             return False
         log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
         return True

@@ -62,6 +62,10 @@ def main(config: Path, name: str) -> int:
     except Stop as reason:
         log.error("worker stops", code=reason.code, reason=str(reason))
         return reason.code
+    except Exception:
+        # a fault of ours; the interpreter's own end would wait for client threads, with the watchdog off
+        log.exception("worker stops", code=1)
+        return 1
     return 0
 
 

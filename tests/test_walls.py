@@ -39,7 +39,7 @@ SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
 PURE = ["pipeline", "dedupe", "frames", "headers", "records", "reasons", "contracts", "recovery", "loop"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
-] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution")] + ["models/features", "models/rows"] + [
+] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
 ]  # fmt: skip
 IMPURE = {"time", "random", "os", "secrets", "socket", "subprocess", "threading", "pathlib", "uuid", "tempfile"}

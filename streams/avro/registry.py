@@ -7,22 +7,27 @@ only after three tries in five seconds, and is forgotten after a minute. No answ
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import MappingProxyType
 from typing import NamedTuple
 
+from streams.avro.acceptance import judge
 from streams.avro.id_cache import IdCache, Remembered
 from streams.avro.json_values import Json, load
 from streams.avro.registry_client import RegistryClient, Stored
-from streams.avro.schema import SchemaRefused, extra_fields, parse
+from streams.avro.schema import SchemaRefused
 from streams.config import Client
-from streams.contracts import Contract, Reading, Snapshot, Unreadable
+from streams.contracts import Contract, Pair, Reading, Snapshot, Unreadable
 from streams.errors import Unreachable
 from streams.reasons import Reason
 
 WAIT_S = 0.25
 """The longest that `resolve` waits; an answer that comes later is taken by the next call."""
+ASKED_MAX = 100
+"""So many ids are asked for at a time: a flood of made-up ones must not keep a real one waiting for long."""
 TIMEOUT_S = 5.0
 """How long one request may take, in the background."""
 PAUSE_S = 1.0
@@ -75,14 +80,12 @@ class Registry:
         """
         self._client = RegistryClient(keys, timeout_s=TIMEOUT_S, retries=0)
         self._lanes = dict(lanes)
-        self._accepts = accepts
-        self._drop = drop_extra_fields
-        self._nodes_max = nodes_max
+        self._judge = partial(judge, accepts=accepts, drop_extra_fields=drop_extra_fields, nodes_max=nodes_max)
         self._clock = clock
         self._cache = IdCache(cache_dir, self._client.servers)
         self._entries: dict[int, Remembered] = {}
-        self._known: dict[tuple[str, int], Reading | Unreadable] = {}
-        self._noes: dict[tuple[str, int], _No] = {}
+        self._known: dict[Pair, Reading | Unreadable] = {}
+        self._noes: dict[Pair, _No] = {}
         self._asking: _Asking | None = None
         self._silent_until = -1.0
         self.trouble: str | None = None
@@ -96,23 +99,26 @@ class Registry:
         noes = {pair: no.means for pair, no in self._noes.items() if no.tries >= TRIES and now < no.last + NEGATIVE_S}
         return MappingProxyType(self._known | noes)
 
-    def resolve(self, topic: str, schema_id: int) -> bool:
-        """Ask for one id if it is time to, wait 0.25 s at most; return whether the snapshot now knows it.
+    def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
+        """Ask for those of the wanted ids that it is time for, wait 0.25 s at most; return those that are known now.
 
-        Call it again, a little later, while it returns False: it spreads its tries by the clock.
+        Call it again, a little later, while some are missing: it spreads its tries by the clock. Only the call that asks
+        waits; a registry that does not answer keeps nobody else waiting.
         """
-        pair = (topic, schema_id)
-        if pair in self.snapshot():
-            return True
-        if self._asking is None and self._is_time(pair):
-            self._asking = _Asking(self._client, pair)
+        known = self.snapshot()
+        due = [pair for pair in sorted(wanted) if pair not in known and self._is_time(pair)][:ASKED_MAX]
+        if self._asking is None and due:
+            self._asking = _Asking(self._client, due)
             self._asking.start()
-        if self._asking is not None:
             self._asking.join(WAIT_S)
-            if not self._asking.is_alive():
-                self._learn(self._asking)
+        if self._asking is not None:
+            ended = not self._asking.is_alive()
+            for answer in self._asking.taken():
+                self._learn(answer)
+            if ended:
                 self._asking = None
-        return pair in self.snapshot()
+        known = self.snapshot()
+        return frozenset(pair for pair in wanted if pair in known)
 
     def recheck(self) -> tuple[int, ...]:
         """Ask again for every remembered id; forget, and return, those that mean another schema now.
@@ -134,38 +140,38 @@ class Registry:
                 self._known = {pair: known for pair, known in self._known.items() if pair[1] != schema_id}
         return tuple(changed)
 
-    def _is_time(self, pair: tuple[str, int]) -> bool:
+    def _is_time(self, pair: Pair) -> bool:
         now = self._clock()
         no = self._noes.get(pair)
         counting = no is not None and no.tries < TRIES and now < no.last + TRIES_S / (TRIES - 1)
         return now >= self._silent_until and not counting
 
-    def _learn(self, asked: "_Asking") -> None:
-        """Take the answer of a request that has ended."""
+    def _learn(self, answer: "_Answer") -> None:
+        """Take the answer to one question."""
         now = self._clock()
-        topic, schema_id = asked.pair
-        self.trouble = asked.trouble
-        if asked.trouble is not None:
+        topic, schema_id = answer.pair
+        self.trouble = answer.trouble
+        if answer.trouble is not None:
             self._silent_until = now + PAUSE_S
-        elif asked.stored is not None and self._lanes[topic] in asked.subjects:
+        elif answer.stored is not None and self._lanes[topic] in answer.subjects:
             known = self._entries.get(schema_id)
-            subjects = asked.subjects | (known.subjects if known else frozenset())
-            entry = Remembered(asked.stored.text, asked.stored.kind, asked.stored.references, subjects)
+            subjects = answer.subjects | (known.subjects if known else frozenset())
+            entry = Remembered(answer.stored.text, answer.stored.kind, answer.stored.references, subjects)
             self._cache.store(schema_id, entry)
             self._remember(schema_id, entry)
         else:
-            self._deny(asked.pair, asked.stored is not None, now)
+            self._deny(answer.pair, answer.stored is not None, now)
 
     def _remember(self, schema_id: int, entry: Remembered) -> None:
         self._entries[schema_id] = entry
         mine = [topic for topic, subject in self._lanes.items() if subject in entry.subjects]
         if mine:
-            reading = self._reading(entry)
+            reading = self._judge(entry)
             for topic in mine:
                 self._known[topic, schema_id] = reading
                 self._noes.pop((topic, schema_id), None)
 
-    def _deny(self, pair: tuple[str, int], exists: bool, now: float) -> None:
+    def _deny(self, pair: Pair, exists: bool, now: float) -> None:
         """Count a negative answer; one that is older than it would be believed begins to be counted anew."""
         topic, schema_id = pair
         if exists:
@@ -176,46 +182,45 @@ class Registry:
         before = self._noes.get(pair)
         self._noes[pair] = _No(means, before.tries + 1 if before else 1, now)
 
-    def _reading(self, entry: Remembered) -> Reading | Unreadable:
-        """Return how to read the values of a schema; a function of the schema and of what the model accepts."""
-        if entry.kind != "AVRO":
-            return Unreadable(Reason.SCHEMA_REFUSED, None, f"It is a {entry.kind} schema; only Avro is read.")
-        if entry.references:
-            return Unreadable(Reason.SCHEMA_REFUSED, None, "It refers to other schemas of the registry.")
-        try:
-            writer = parse(entry.text, nodes_max=self._nodes_max)
-        except SchemaRefused as error:
-            return Unreadable(Reason.SCHEMA_REFUSED, None, str(error))
-        for accepted in self._accepts:
-            if accepted.fingerprint == writer.fingerprint:
-                return Reading(writer, accepted)
-        if self._drop:
-            fits = [(extra, accepted) for accepted in self._accepts if (extra := extra_fields(writer, accepted))]
-            if fits:  # the one that keeps the most of what was sent
-                extra, accepted = min(fits, key=lambda fit: len(fit[0]))
-                return Reading(writer, accepted, extra)
-        return Reading(writer, None)
+
+class _Answer(NamedTuple):
+    """What came of one question; `trouble` says why there was no answer."""
+
+    pair: Pair
+    stored: Stored | None = None
+    subjects: frozenset[str] = frozenset()
+    trouble: str | None = None
 
 
 class _Asking(threading.Thread):
-    """One question to the registry, in a thread that no slow name server or trickling answer can keep the loop in."""
+    """Questions to the registry, in a thread that no slow name server or trickling answer can keep the loop in."""
 
-    def __init__(self, client: RegistryClient, pair: tuple[str, int]) -> None:
-        super().__init__(name=f"registry-{pair[1]}", daemon=True)
+    def __init__(self, client: RegistryClient, pairs: Sequence[Pair]) -> None:
+        super().__init__(name="registry", daemon=True)
         self._client = client
-        self.pair = pair
-        self.stored: Stored | None = None
-        self.subjects: frozenset[str] = frozenset()
-        self.trouble: str | None = None
+        self._pairs = pairs
+        self._answers: SimpleQueue[_Answer] = SimpleQueue()
 
     def run(self) -> None:
-        """Ask for the schema, then for its subjects."""
+        """Ask one after the other, until one has no answer."""
+        for pair in self._pairs:
+            answer = self._ask(pair)
+            self._answers.put(answer)
+            if answer.trouble is not None:
+                return
+
+    def taken(self) -> Iterator[_Answer]:
+        """Yield the answers that have come since they were taken last."""
+        while not self._answers.empty():
+            yield self._answers.get()
+
+    def _ask(self, pair: Pair) -> _Answer:
+        """Ask for a schema, then for its subjects."""
         try:
-            self.stored = self._client.schema(self.pair[1])
-            if self.stored is not None:
-                self.subjects = self._client.subjects(self.pair[1])
+            stored = self._client.schema(pair[1])
+            return _Answer(pair, stored, self._client.subjects(pair[1]) if stored is not None else frozenset())
         except Exception as error:  # noqa: BLE001  a thread that dies says nothing; no answer is what it means
-            self.trouble = str(error) if isinstance(error, Unreachable) else type(error).__name__
+            return _Answer(pair, trouble=str(error) if isinstance(error, Unreachable) else type(error).__name__)
 
 
 def _without_doc(text: str) -> Json:

@@ -22,6 +22,8 @@ PRECISION_MAX = 38
 """Digits of a decimal: 16 bytes."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+NAME_MAX = 255
+"""Letters of a name, and parts of a full one. Names come from strangers, and go into sentences."""
 PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "string", "bytes")
 LOGICAL: Final[dict[str, tuple[Kind, ...]]] = {
     "decimal": ("bytes", "fixed"),
@@ -74,9 +76,12 @@ def extra_fields(writer: Contract, accepted: Contract) -> tuple[str, ...] | None
 
     Alike means: without these fields the writer's schema has the fingerprint of `accepted`; the same name, fields,
     types, defaults, properties and order. Otherwise None. An empty tuple: the two are the same contract.
+    A field with a role is never extra: it would change whose request this is, or when it was made.
     """
     known = {field.name for field in accepted.fields}
     extra = tuple(field.name for field in writer.fields if field.name not in known)
+    if any(field.role for field in writer.fields if field.name in extra):
+        return None
     fields = [raw for raw in writer.schema["fields"] if raw["name"] in known]
     try:
         rest = parse({**writer.schema, "fields": fields}, nodes_max=json_values.VALUES_MAX)  # vetted before
@@ -118,12 +123,16 @@ class _Reader:
         if not isinstance(raw, dict):
             raise SchemaRefused("The record has a field that is not an object.")
         name = raw.get("name")
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        if not isinstance(name, str) or not _is_name(name):
             raise SchemaRefused(f"The record has a field with the name {name!r:.80}, which is not an Avro name.")
         where = f"Field {name}"
         null_branch, kind, resolved = self.union(raw.get("type"), where)
         role, meta, rules = read_properties(raw, kind.kind, kind.logical, kind.symbols, null_branch is not None, where)
         kept = {key: value for key, value in raw.items() if key != "doc"}
+        if role in ("event_time", "deadline") and kind.logical is None:
+            kind = kind._replace(
+                logical="timestamp-millis"
+            )  # the role says what the number means, and so what it may be
         return Field(name, kind.kind, null_branch, *kind[1:], role, meta, rules), {**kept, "type": resolved}
 
     def union(self, raw: Json, where: str) -> tuple[int | None, Type, Json]:
@@ -183,7 +192,7 @@ class _Reader:
         if not isinstance(symbols, list) or not symbols:
             raise SchemaRefused(f"{where} is an enum without symbols.")
         for symbol in symbols:
-            if not isinstance(symbol, str) or not NAME.fullmatch(symbol):
+            if not isinstance(symbol, str) or not _is_name(symbol):
                 raise SchemaRefused(f"{where} is an enum with the symbol {symbol!r:.80}, which is not an Avro name.")
         _no_twice(symbols, f"{where} is an enum with two symbols")
         if "default" in raw and raw["default"] not in symbols:
@@ -215,7 +224,7 @@ class _Reader:
         if not isinstance(name, str) or not isinstance(namespace, str):
             raise SchemaRefused(f"{where} has no name.")
         full = name if "." in name or not namespace else f"{namespace}.{name}"
-        if not all(NAME.fullmatch(part) for part in full.split(".")) or full in (*PRIMITIVES, "null"):
+        if not all(_is_name(part) for part in full.split(".", NAME_MAX)) or full in (*PRIMITIVES, "null"):
             raise SchemaRefused(f"{where} has the name {full!r:.80}, which is not an Avro name.")
         return full
 
@@ -245,6 +254,10 @@ def _logical(raw: dict[str, Json], kind: Type, where: str) -> Type:
     if scale is None or not 0 <= scale <= precision:
         raise SchemaRefused(f"{where} is a decimal of scale {raw.get('scale')!r:.40}; 0 to {precision} are read.")
     return kind._replace(logical=name, precision=precision, scale=scale)
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= NAME_MAX and NAME.fullmatch(text) is not None
 
 
 def _not_read(name: object, where: str) -> SchemaRefused:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from streams.errors import SetupError
+from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
 from streams.records import TP, Put
 
@@ -40,7 +40,7 @@ class KafkaChangelog:
         """Yield committed changes and the position behind them until the position reaches `end`.
 
         An empty chunk means that a moment has passed: an open transaction may have to end first.
-        Raises: SetupError if the log was cut under the reader.
+        Raises: Unreachable if the log was cut under the reader, or cannot be read for another reason.
         """
         if begin >= end:
             return
@@ -70,7 +70,8 @@ class KafkaChangelog:
                     elif error.code() == KafkaError._PARTITION_EOF:
                         position = max(position, message.offset() or 0)
                     else:
-                        raise SetupError(f"restore of {self._topic}[{partition}] failed at {position}: {error.str()}")
+                        # retention moved the log's start meanwhile, or a broker is away: the next try begins anew
+                        raise Unreachable(f"restore of {self._topic}[{partition}] failed at {position}: {error.str()}")
                 # markers and aborted records move the position without a record
                 (now,) = consumer.position([tp])
                 position = max(position, now.offset)

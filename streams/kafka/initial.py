@@ -1,6 +1,6 @@
 """The first offsets of an application: one transaction that says where answering begins, in all three places at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -24,16 +24,21 @@ class Beginning(NamedTuple):
     """The START records."""
 
 
-def begin(client: Client, group: str, transactional_id: str, beginning: Beginning) -> None:
-    """Commit offsets, frames and START records in one transaction.
+def begin(client: Client, group: str, transactional_id: str, look: Callable[[], Beginning | None]) -> Beginning | None:
+    """Commit offsets, frames and START records in one transaction; return what was committed.
 
-    The caller has made sure that the group is empty: never-joined metadata is accepted into a live group as well.
-    Raises: SetupError: nothing was written. OutcomeUnknown: look again, all or nothing was written.
+    `look` says what to write, or None for nothing. It is called when every other one who does the same has been fenced, so
+    that nobody sets anew what somebody set a moment before. It makes sure that the group is empty: never-joined metadata
+    is accepted into a live group as well.
+    Raises: SetupError: nothing was written. OutcomeUnknown: look again, all or nothing was written; what `look` raises.
     """
     producer, consumer = _producer(client, transactional_id), outsider(client, group)
     try:
         try:
             producer.init_transactions(TIMEOUT_S)
+            beginning = look()
+            if beginning is None:
+                return None
             producer.begin_transaction()
             for changelog, put in beginning.frames:
                 producer.produce(changelog.topic, put.value, put.key, changelog.partition)
@@ -47,6 +52,7 @@ def begin(client: Client, group: str, transactional_id: str, beginning: Beginnin
                 f"The initial offsets were not written: {error}. Nothing has changed; try again."
             ) from None
         _commit(producer)
+        return beginning
     finally:
         consumer.close()
 

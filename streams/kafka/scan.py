@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
+from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET
 from streams.records import TP, Headers
 
@@ -110,7 +111,7 @@ def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:
             part.offset.append(offset)
             part.keys.append(message.key())
             part.values.append(message.value())
-            part.headers.append(cast(Headers | None, message.headers()))
+            part.headers.append(headers_of(message))
     return [part for part, _ in slices.values() if part.offset]
 
 

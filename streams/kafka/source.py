@@ -8,7 +8,7 @@ batch: metadata taken later could be accepted for a partition that is no longer 
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import structlog
@@ -23,13 +23,16 @@ from confluent_kafka import (
 
 from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
+from streams.kafka.message import headers_of
 from streams.kafka.verdicts import FINAL, MISSING, stop_for
 from streams.ports import Assignment
-from streams.records import NO_APPEND_TIME, TP, Batch, Headers, Lease
+from streams.records import NO_APPEND_TIME, TP, Batch, Lease
 
 log = structlog.get_logger()
 
 LEAVE_S = 5.0
+MISSING_S = 3.0
+"""A topic that is missing for so long is gone; a broker that has just started may not have heard of it yet."""
 
 
 class KafkaSource:
@@ -114,11 +117,15 @@ class KafkaSource:
 
     def topic_ids(self) -> Mapping[str, bytes]:
         """Return the 16-byte id of every request topic. Raises: SetupError if one does not exist."""
-        found = self._admin.topics(self._topics)
-        for topic in self._topics:
-            if topic not in found:
-                raise SetupError(f"request topic {topic} does not exist. `streams topics apply` creates it")
-        return {topic: found[topic].topic_id for topic in self._topics}
+        deadline = time.monotonic() + MISSING_S
+        while True:
+            found = self._admin.topics(self._topics)
+            missing = [topic for topic in self._topics if topic not in found]
+            if not missing:
+                return {topic: found[topic].topic_id for topic in self._topics}
+            if time.monotonic() > deadline:
+                raise SetupError(f"request topic {missing[0]} does not exist. `streams topics apply` creates it")
+            time.sleep(0.2)
 
     def start(self, positions: Mapping[TP, int]) -> None:
         """Start reading the assignment last returned, each partition from its offset."""
@@ -156,12 +163,13 @@ class KafkaSource:
             self._consumer.poll(0.1)
 
     def _consume(self, limit: int, timeout_s: float) -> "list[Message[bytes, bytes]]":
-        silent_s = time.monotonic() - self._polled
+        last = self._polled
         try:
             polled = self._consumer.consume(limit, timeout_s)
         except KafkaException as failed:
-            raise self._stop(failed.args[0], silent_s) from None
+            raise self._stop(failed.args[0], time.monotonic() - last) from None
         self._polled = time.monotonic()
+        silent_s = self._polled - last
         good = []
         for message in polled:
             error = message.error()
@@ -224,5 +232,5 @@ def _batch(lease: Lease, messages: "list[Message[bytes, bytes]]") -> Batch:
         np.array(append_ms, dtype=np.int64),
         [message.key() for message in messages],
         [message.value() for message in messages],
-        cast(list[Headers | None], [message.headers() for message in messages]),
+        [headers_of(message) for message in messages],
     )

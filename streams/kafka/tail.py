@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
 
 from streams.config import Client
 from streams.errors import SetupError, Unreachable
+from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET
 from streams.records import NO_APPEND_TIME, TP, Headers
 
@@ -68,7 +69,7 @@ class Tail:
                     stamp if kind == TIMESTAMP_LOG_APPEND_TIME else NO_APPEND_TIME,
                     message.key(),
                     message.value(),
-                    cast(Headers | None, message.headers()),
+                    headers_of(message),
                 )
             )
         return records

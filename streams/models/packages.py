@@ -5,7 +5,7 @@ what is checked, and what was checked is what is loaded, so nobody can change a 
 `models register` and at every load, where they are the warm-up, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -44,6 +44,7 @@ class Loaded:
         self.name, self.version, self.digest = about.name, about.version, digest(files)
         contracts = {each.contract: _contract(files, each.contract, parse) for each in about.accepts}
         self.accepts = tuple(contracts.values())
+        _one_identity(contracts)
         self.drop_extra_fields = about.extra_fields == "drop"
         self._features = Features(about.features, self.accepts)
         self._scorer = LightGbm(_content(files, about.artifact), about)
@@ -111,6 +112,24 @@ def _verified(store: Store, registered: str) -> Files:
             "Remove that package's folder and run `streams models register` again"
         )
     return files
+
+
+def _one_identity(contracts: Mapping[str, Contract]) -> None:
+    """Raises: ConfigError if accepted contracts name requests differently.
+
+    One request could then lie under two keys, in two partitions whose states do not know each other, and be scored twice.
+    """
+    naming = {
+        path: (it.key, [f and f.name for f in (it.role("request_id"), it.role("tenant"))])
+        for path, it in contracts.items()
+    }
+    (first, expected), *others = naming.items()
+    for path, found in others:
+        if found != expected:
+            raise ConfigError(
+                f"{first} and {path} differ in the record's key, or in the fields that are request_id and tenant: a retry under "
+                "the other contract would be scored a second time. Accept contracts that name requests alike"
+            )
 
 
 def _content(files: Files, path: str) -> bytes:

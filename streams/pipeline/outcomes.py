@@ -36,6 +36,10 @@ _NOTHING = [
 """The nullable fields of an outcome."""
 
 
+DETAIL_MAX = 300
+"""Letters of a detail: it may quote what a stranger sent."""
+
+
 class Place(NamedTuple):
     """Where a well-formed row was decoded."""
 
@@ -76,7 +80,9 @@ def outcomes(
         "tenant": Slices([carried_text(place and _tenant(place), app) for place in known]),
         "run_id": Constant(LIVE),
         "field": Slices([None if detail.field is None else detail.field.encode() for detail in details]),
-        "found": Slices([None if detail.value is None else detail.value.encode() for detail in details]),
+        "found": Slices(
+            [None if detail.value is None else (_brief(detail.value) or "").encode() for detail in details]
+        ),
         "answer": Slices([first.answer if first else None for first in stored]),
         "answer_omitted": longs([first is not None and first.answer is None for first in stored]),
         "first_topic": Slices([first.origin.topic.encode() if first else None for first in firsts]),
@@ -143,7 +149,11 @@ def said(reason: Reason, detail: Detail) -> bytes:
     """Return the reason's sentence with its details, in UTF-8."""
     if detail == Detail():
         return _plain(reason)
-    return sentence(reason, field=detail.field, value=detail.value, position=detail.position).encode()
+    return sentence(reason, field=_brief(detail.field), value=_brief(detail.value), position=detail.position).encode()
+
+
+def _brief(text: str | None) -> str | None:
+    return text if text is None or len(text) <= DETAIL_MAX else text[:DETAIL_MAX] + "…"
 
 
 def carried_text(text: bytes | None, app: App) -> bytes | None:

@@ -1,7 +1,7 @@
 """`read`: bytes to columns, identities and fingerprints, or to refusals. Room: pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from xxhash import xxh3_128_digest
@@ -9,11 +9,16 @@ from xxhash import xxh3_128_digest
 from streams.avro.canonical import canonical
 from streams.avro.decode import WHY, decode, slices
 from streams.avro.rules import check
-from streams.contracts import Contract, Decoded, Reading, Snapshot, Unreadable
+from streams.contracts import Contract, Decoded, Pair, Reading, Snapshot, Unreadable
 from streams.dedupe import identities
 from streams.pipeline.app import App
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
+
+Kind: TypeAlias = tuple[str, bytes | None]
+"""Topic and first five bytes of a value; None for a tombstone."""
+SCHEMA_ID_MAX = 2**31 - 1
+"""Registries count in signed 32-bit integers."""
 
 
 class Group(NamedTuple):
@@ -41,6 +46,8 @@ class Rows(NamedTuple):
     groups: tuple[Group, ...]
     held: Mapping[TP, Hold]
     """Topic-partitions whose tail waits for a schema; their held rows are not part of `batch`."""
+    unknown: frozenset[Pair] = frozenset()
+    """Every schema that is not known yet, of the held rows and of those behind them: they can be asked for together."""
 
 
 def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
@@ -50,9 +57,10 @@ def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
     read, the others are left for later.
     """
     kinds = _by_head(batch)
-    held = _held(batch, kinds, snapshot)
-    if held:
-        return read(_before(batch, held), snapshot, app)._replace(held=held)
+    unknown = _unknown(kinds, snapshot)
+    if unknown:
+        held = _held(batch, kinds, unknown)
+        return read(_before(batch, held), snapshot, app)._replace(held=held, unknown=frozenset(unknown.values()))
     n = batch.size
     rows = Rows(batch, [Reason.NONE] * n, {}, [b""] * n, [b""] * n, (), {})
     groups = []
@@ -71,13 +79,13 @@ def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
     return rows._replace(groups=tuple(groups))
 
 
-def _by_head(batch: Batch) -> dict[tuple[str, bytes | None], Sequence[int]]:
-    """Return the rows of each (topic, first five bytes); a tombstone has None."""
+def _by_head(batch: Batch) -> dict[Kind, Sequence[int]]:
+    """Return the rows of each kind."""
     heads = [None if value is None else value[:5] for value in batch.values]
     if heads and len(batch.tps) == 1 and len(set(heads)) == 1:
         return {(batch.tps[0].topic, heads[0]): range(len(heads))}
     topics = [tp.topic for tp in batch.tps]
-    kinds: dict[tuple[str, bytes | None], list[int]] = {}
+    kinds: dict[Kind, list[int]] = {}
     for row, (tp, head) in enumerate(zip(batch.tp.tolist(), heads, strict=True)):
         kinds.setdefault((topics[tp], head), []).append(row)
     return dict(kinds)
@@ -93,18 +101,29 @@ def _framing(topic: str, head: bytes | None, snapshot: Snapshot) -> Reading | Un
         return Unreadable(Reason.GLUE_FRAMED)
     if head[0] != 0 or len(head) < 5:
         return Unreadable(Reason.NOT_FRAMED)
-    return snapshot.get((topic, int.from_bytes(head[1:5], "big")))
+    schema_id = int.from_bytes(head[1:5], "big")
+    if schema_id > SCHEMA_ID_MAX:  # no registry can have it, and some answer such a question as if it were none at all
+        return Unreadable(Reason.UNKNOWN_SCHEMA, None, str(schema_id))
+    return snapshot.get((topic, schema_id))
 
 
-def _held(batch: Batch, kinds: Mapping[tuple[str, bytes | None], Sequence[int]], snapshot: Snapshot) -> dict[TP, Hold]:
+def _unknown(kinds: Iterable[Kind], snapshot: Snapshot) -> dict[Kind, Pair]:
+    """Return which kinds have a schema that the snapshot does not know yet, and which it is."""
+    return {
+        (topic, head): (topic, int.from_bytes((head or b"")[1:5], "big"))
+        for topic, head in kinds
+        if _framing(topic, head, snapshot) is None
+    }
+
+
+def _held(batch: Batch, kinds: Mapping[Kind, Sequence[int]], unknown: Mapping[Kind, Pair]) -> dict[TP, Hold]:
+    """Return the first row of each topic-partition that must wait."""
     held: dict[TP, Hold] = {}
-    for (topic, head), members in kinds.items():
-        if head is not None and _framing(topic, head, snapshot) is None:
-            schema_id = int.from_bytes(head[1:5], "big")
-            for row in members:
-                tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
-                if tp not in held or offset < held[tp].offset:
-                    held[tp] = Hold(offset, "schema id not known yet", schema_id)
+    for kind, (_, schema_id) in unknown.items():
+        for row in kinds[kind]:
+            tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
+            if tp not in held or offset < held[tp].offset:
+                held[tp] = Hold(offset, "schema id not known yet", schema_id)
     return held
 
 

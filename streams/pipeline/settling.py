@@ -16,7 +16,7 @@ from streams.reasons import REASONS, SCORED, Reason
 from streams.records import TP, Batch, Block, Detail, Floats, Frame, Headers, Lease, Step
 
 ALLOWED_HEADERS = frozenset({"correlation-id", "kafka_correlationId", "traceparent"})
-"""Request headers that are copied to the terminal record, if their value has at most HEADER_BYTES."""
+"""Request headers of which the last of each name is copied to the terminal record, if its value has at most HEADER_BYTES."""
 HEADER_BYTES = 1_024
 
 
@@ -31,8 +31,9 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     """
     batch, answers, places = plan.rows.batch, results(plan, scores, model, app), places_of(plan)
     plan, refused, letters = _sorted(plan, places, app)
-    blocks = _terminals(app.results, batch, list(answers), list(answers.values()), app)
-    blocks += _terminals(app.outcomes, batch, refused, outcomes(plan, refused, places, answers, app), app)
+    bare = frozenset(row for row in refused if plan.reason[row] is Reason.UNPRODUCIBLE)
+    blocks = _terminals(app.results, batch, list(answers), list(answers.values()), app, bare)
+    blocks += _terminals(app.outcomes, batch, refused, outcomes(plan, refused, places, answers, app), app, bare)
     blocks += dead_letters(plan, letters, app)
     changes, ends = puts(plan, answers, app), _ends(batch)
     for tp, offset in ends.items():
@@ -82,12 +83,14 @@ def _ends(batch: Batch) -> dict[TP, int]:
     return ends
 
 
-def _terminals(topic: str, batch: Batch, rows: list[int], values: Sequence[bytes], app: App) -> list[Block]:
-    """Return terminal records in the partition of their request, under its key, with its allowed headers."""
+def _terminals(
+    topic: str, batch: Batch, rows: list[int], values: Sequence[bytes], app: App, bare: frozenset[int]
+) -> list[Block]:
+    """Return terminal records in the partition of their request, under its key, with its allowed headers unless `bare`."""
     if not rows:
         return []
     partitions = np.array([tp.partition for tp in batch.tps])[batch.tp[rows]].tolist()
-    headers = [_carried(batch.headers[row]) for row in rows]
+    headers = [None if row in bare else _carried(batch.headers[row]) for row in rows]
     keys = [carried_text(batch.keys[row], app) for row in rows]
     return [Block(topic, partitions, keys, values, headers if any(headers) else None)]
 
@@ -95,5 +98,5 @@ def _terminals(topic: str, batch: Batch, rows: list[int], values: Sequence[bytes
 def _carried(headers: Headers | None) -> Headers | None:
     if not headers:
         return None
-    kept = [(name, value) for name, value in headers if name in ALLOWED_HEADERS and len(value or b"") <= HEADER_BYTES]
-    return kept or None
+    last = {name: value for name, value in headers if name in ALLOWED_HEADERS}
+    return [(name, value) for name, value in last.items() if len(value or b"") <= HEADER_BYTES] or None

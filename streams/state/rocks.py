@@ -90,7 +90,12 @@ class RocksStore:
         """Delete a partition's state; it stays open, and empty, if it was open."""
         was_open = partition in self._open
         self.close(partition)
-        shutil.rmtree(self._path(partition), ignore_errors=True)
+        if self._path(partition).exists():
+            # renamed first: what a kill leaves of a half-deleted directory must not be opened as a state
+            doomed = self._path(partition).with_suffix(".forgotten")
+            shutil.rmtree(doomed, ignore_errors=True)
+            self._path(partition).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
         if was_open:
             self._opened(partition)
 

@@ -69,7 +69,7 @@ def make(server: FakeRegistry, clock: Clock, tmp_path: Path) -> Make:
 
 
 def resolved(registry: Registry, schema_id: int, topic: str = TOPIC) -> Reading | Unreadable:
-    assert registry.resolve(topic, schema_id), registry.trouble
+    assert registry.resolve([(topic, schema_id)]), registry.trouble
     return registry.snapshot()[topic, schema_id]
 
 
@@ -152,7 +152,7 @@ def test_no_answer_is_no_knowledge(server: FakeRegistry, make: Make, clock: Cloc
     server.broken = status
     registry = make(PLAIN)
     for _ in range(5):
-        assert not registry.resolve(TOPIC, 7)
+        assert not registry.resolve([(TOPIC, 7)])
         clock.now += 10
     assert {} == dict(registry.snapshot())
     assert registry.trouble is not None
@@ -166,10 +166,10 @@ def test_a_registry_that_is_gone_is_not_asked_in_every_turn(make: Make, server: 
     server.broken = 503
     registry = make()
     for _ in range(50):
-        assert not registry.resolve(TOPIC, 7)
+        assert not registry.resolve([(TOPIC, 7)])
     assert 1 == len(server.requests)
     clock.now += PAUSE_S
-    assert not registry.resolve(TOPIC, 7)
+    assert not registry.resolve([(TOPIC, 7)])
     assert 2 == len(server.requests)
 
 
@@ -179,11 +179,11 @@ def test_a_slow_registry_does_not_keep_the_loop(server: FakeRegistry, make: Make
     server.stall()
     registry = make(PLAIN)
     began = time.monotonic()
-    assert not registry.resolve(TOPIC, 7)
+    assert not registry.resolve([(TOPIC, 7)])
     assert time.monotonic() - began < 1.0
     server.stalled.set()
     deadline = time.monotonic() + 10
-    while not registry.resolve(TOPIC, 7):
+    while not registry.resolve([(TOPIC, 7)]):
         assert time.monotonic() < deadline
     assert 2 == len(server.requests)
 
@@ -198,7 +198,7 @@ def test_a_negative_answer_counts_after_three_tries_in_five_seconds(
     registry = make(PLAIN)
     answers = []
     for _ in range(51):
-        answers.append(registry.resolve(TOPIC, 7))
+        answers.append(bool(registry.resolve([(TOPIC, 7)])))
         clock.now += 0.1
     assert [False] * 50 + [True] == answers
     last = "versions" if reason is Reason.WRONG_SUBJECT else "7"
@@ -212,7 +212,7 @@ def test_a_negative_answer_counts_after_three_tries_in_five_seconds(
 
 def deny(registry: Registry, clock: Clock) -> None:
     for _ in range(3):
-        registry.resolve(TOPIC, 7)
+        registry.resolve([(TOPIC, 7)])
         clock.now += 2.5
     assert (TOPIC, 7) in registry.snapshot()
 
@@ -236,7 +236,7 @@ def test_a_negative_answer_is_renewed_by_one_try(server: FakeRegistry, make: Mak
     clock.now += NEGATIVE_S
     assert isinstance(resolved(registry, 7), Unreadable)
     clock.now += 3 * NEGATIVE_S
-    assert not registry.resolve(TOPIC, 7)
+    assert not registry.resolve([(TOPIC, 7)])
 
 
 def test_subject_is_the_lanes_own(server: FakeRegistry, make: Make, clock: Clock) -> None:
@@ -245,7 +245,7 @@ def test_subject_is_the_lanes_own(server: FakeRegistry, make: Make, clock: Clock
     registry = make(PLAIN, a="a-value", b="b-value")
     assert isinstance(resolved(registry, 7, "a"), Reading)
     for _ in range(3):
-        registry.resolve("b", 7)
+        registry.resolve([("b", 7)])
         clock.now += 2.5
     assert Unreadable(Reason.WRONG_SUBJECT, "b-value", "7") == registry.snapshot()["b", 7]
     server.subjects[7].add("b-value")
@@ -324,7 +324,7 @@ def test_secrets_are_sent_and_never_shown(
     caplog.set_level(logging.DEBUG)
     server.broken = 401
     registry = make(PLAIN, url=f"http://someone:canary%21@{server.address}")
-    assert not registry.resolve(TOPIC, 7)
+    assert not registry.resolve([(TOPIC, 7)])
     assert "Basic c29tZW9uZTpjYW5hcnkh" == server.authorization[0]
     with pytest.raises(ConfigError) as refused:
         make(url="canary")

@@ -52,7 +52,7 @@ def knowing(registry_url: str, folder: Path, topic: str, *accepts: str, clock: C
 def settled(registry: Registry, clock: Clock, topic: str, schema_id: int) -> Reading | Unreadable:
     """Ask as the loop does, moving the clock by hand, until it is known."""
     deadline = time.monotonic() + 30
-    while not registry.resolve(topic, schema_id):
+    while not registry.resolve([(topic, schema_id)]):
         clock.now += 1
         assert time.monotonic() < deadline, registry.trouble
     return registry.snapshot()[topic, schema_id]
@@ -238,7 +238,7 @@ def test_registry_down(stack: Stack, app: Settings, unique: str, tmp_path: Path)
         assert [(topic, known)] == list(restarted.snapshot())
         assert isinstance(settled(restarted, clock, topic, known), Reading)
         for _ in range(10):
-            assert not restarted.resolve(topic, later)
+            assert not restarted.resolve([(topic, later)])
             clock.now += 10
         assert "does not answer" in str(restarted.trouble)
         assert products == product_ids(app)

@@ -21,7 +21,9 @@ from streams.dev import Stack
 from streams.errors import OffsetsError, SlotTaken
 from streams.models import packages, store
 from streams.records import TP
+from streams.slots import PROGRESS_BYTES
 from streams.verify import verify
+from tests.integration import raw_headers
 from tests.integration.application import Application, until
 
 
@@ -135,6 +137,35 @@ def test_bad_records_reach_their_topics_and_the_worker_stays_alive(application: 
     (unseen,) = [answer for answer in answers if answer["kind"] == "UNSEEN_CATEGORY"]
     assert ("carrier", '"ZZ"') == (unseen["field"], unseen["found"])
 
+    right(app)
+
+
+def test_hostile_headers_harm_nobody(application: Application) -> None:
+    """Names that are no text, a thousand headers that we carry along, values of null: answered or set aside like any other."""
+    app = application
+    app.ask(f"before-{number}" for number in range(300))  # so that whoever reads is warm: see `headers_of`
+    value = app.value("raw")
+    for key, sent in ((b"raw", value), (b"junk", b"{}")):
+        where = (app.stack.bootstrap, app.lanes[0], app.partition(key), key, sent)
+        raw_headers.produce(*where, name=b"bad\xff\xfename")
+    many: list[tuple[str, bytes | None]] = [("traceparent", os.urandom(1_000)) for _ in range(1_000)]
+    roomy = {"message.max.bytes": 2_000_000, "compression.type": "lz4"}
+    producer = Producer({"bootstrap.servers": app.stack.bootstrap, "partitioner": "murmur2_random", **roomy})
+    last: list[tuple[str, bytes | None]] = [("traceparent", b"last"), ("correlation-id", None)]
+    for key, sent in ((b"many", app.value("many")), (b"more", b"{}")):
+        producer.produce(app.lanes[0], sent, key, headers=[*many, *last])
+    assert 0 == producer.flush(20)
+    app.ask(["after-0", "after-1", "after-2"])
+    app.supervise()
+    app.drained()
+    answers = {answer["key"]: answer for answer in app.terminals()}
+    assert {"SCORED": 305, "NOT_FRAMED": 2} == dict(app.kinds())
+    assert b"{}" == answers[b"junk"]["value"]
+    messages = {message.key(): message for message in app.read([app.settings.results, app.settings.dlq(app.lanes[0])])}
+    assert last == messages[b"many"].headers()
+    assert messages[b"raw"].headers() is None
+    assert b"not UTF-8" in dict(messages[b"junk"].headers())["__dlq.errors.headers"]
+    assert [*many, *last] == messages[b"more"].headers()[:1_002]
     right(app)
 
 
@@ -383,5 +414,5 @@ def test_progress_names_the_batch_of_a_worker_that_died(application: Application
     app.drained()
     trace = app.settings.app.state_dir / "t-00" / "progress"
     until(lambda: trace.read_bytes().strip() == b"", 5)
-    assert os.path.getsize(trace) == 512
+    assert os.path.getsize(trace) == PROGRESS_BYTES
     assert json.loads(json.dumps(dict(app.kinds()))) == {"SCORED": 1}

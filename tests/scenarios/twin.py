@@ -4,10 +4,10 @@ It is no Kafka: it proves what the loop decides, not what a broker does. Every c
 `tests/integration`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from streams.contracts import Snapshot
+from streams.contracts import Pair, Snapshot
 from streams.errors import OutcomeUnknown
 from streams.frames import frame_put
 from streams.loop import Loop
@@ -179,11 +179,13 @@ class TwinContracts:
     def snapshot(self) -> Snapshot:
         return self.known
 
-    def resolve(self, topic: str, schema_id: int) -> bool:
+    trouble: str | None = "it does not answer"
+
+    def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
         self.asked += 1
-        if self.asked >= self.after and (topic, schema_id) in self.later:
-            self.known[topic, schema_id] = self.later[topic, schema_id]
-        return (topic, schema_id) in self.known
+        if self.asked >= self.after:
+            self.known |= {pair: self.later[pair] for pair in wanted if pair in self.later}
+        return frozenset(pair for pair in wanted if pair in self.known)
 
 
 LoopClass = Callable[..., Loop]

@@ -1,0 +1,25 @@
+"""What the client hands over of one record, where its own accessors are not enough."""
+
+from operator import methodcaller
+from typing import cast
+
+from confluent_kafka import Message
+
+from streams.headers import UNREADABLE
+from streams.records import Headers
+
+_ask = methodcaller("headers")
+"""The client's accessor returns its unfinished list *and* leaves an exception set. A call from C notices that; bytecode
+that has run often enough to be specialised (CPython 3.11 and later) does not, and the exception surfaces anywhere."""
+
+
+def headers_of(message: "Message[bytes, bytes]") -> Headers | None:
+    """Return a record's headers, or UNREADABLE where the client cannot.
+
+    On the wire a header's name is bytes; the client decodes it as UTF-8, and anyone who may produce can send one that is
+    none. The message must not be asked a second time: it keeps the list that it did not finish.
+    """
+    try:
+        return cast(Headers | None, _ask(message))
+    except (SystemError, UnicodeDecodeError):
+        return UNREADABLE
