@@ -188,6 +188,33 @@ def test_a_slow_registry_does_not_keep_the_loop(server: FakeRegistry, make: Make
     assert 2 == len(server.requests)
 
 
+def test_many_unknown_ids_are_asked_for_together(server: FakeRegistry, make: Make, clock: Clock) -> None:
+    """A hundred made-up ids are refused when one would be, and a good one among them is known at once."""
+    server.add(50, PLAIN, SUBJECT)
+    registry, wanted = make(PLAIN), [(TOPIC, number) for number in range(1, 101)]
+    known: frozenset[tuple[str, int]] = frozenset()
+    for _ in range(3):
+        deadline = time.monotonic() + 20
+        before = len(server.requests)
+        while len(server.requests) < before + 99 or registry._asking is not None:
+            known = registry.resolve(wanted)
+            assert time.monotonic() < deadline
+        assert (TOPIC, 50) in known
+        clock.now += 2.5
+    assert frozenset(wanted) == registry.resolve(wanted)
+
+
+def test_a_registry_that_hangs_is_waited_for_by_the_one_who_asked(server: FakeRegistry, make: Make) -> None:
+    """However many ids wait, the loop loses a quarter of a second, not one for each of them."""
+    server.stall()
+    registry = make(PLAIN)
+    began = time.monotonic()
+    for number in range(20):
+        assert not registry.resolve([(TOPIC, number)])
+    assert time.monotonic() - began < 1.5
+    server.stalled.set()
+
+
 @pytest.mark.parametrize("reason", [Reason.UNKNOWN_SCHEMA, Reason.WRONG_SUBJECT])
 def test_a_negative_answer_counts_after_three_tries_in_five_seconds(
     server: FakeRegistry, make: Make, clock: Clock, reason: Reason

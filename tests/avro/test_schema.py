@@ -120,6 +120,9 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("fixed of -1", field(fixed(-1)), "65536 are read"),
     ("fixed of true", field(fixed(True)), "65536 are read"),
     ("fixed of no size", field({"type": "fixed", "name": "F"}), "None bytes"),
+    ("a field's name of 256 letters", made.record() | {"fields": [{"name": "x" * 256, "type": "int"}]}, "not an Avro name"),
+    ("a record's name of 256 letters", made.record() | {"name": "x" * 256}, "not an Avro name"),
+    ("a symbol of 256 letters", field(enum("x" * 256)), "not an Avro name"),
     ("an enum of nothing", field(enum()), "without symbols"),
     ("an enum of numbers", field(enum(1)), "not an Avro name"),
     ("an enum with a symbol twice", field(enum("A", "B", "A")), "two symbols A"),
@@ -443,6 +446,7 @@ def test_extra_fields_are_new_fields_and_nothing_else() -> None:
         lambda world: world["fields"].append(more) or world["fields"][0].update(minimum=0),
         lambda world: world["fields"].insert(0, more | {"type": enum("A")}) or world["fields"][2].update(type="E"),
         lambda world: world["fields"].append(more | {"type": "string"}) or world.update(key=["new"]),
+        lambda world: world["fields"].append(more | {"type": "string", "role": "tenant"}),
     ]
     for change in refused:
         assert extra_fields(writer(change), accepted) is None

@@ -10,6 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 from streams.dev import Stack
 from streams.errors import Unreachable
 from streams.kafka.admin import Admin
+from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.outsider import outsider
 from streams.records import TP
 
@@ -45,6 +46,22 @@ def test_asking_for_offsets_while_coordinators_move_ends_no_process(stack: Stack
         stack.start_broker()
         said, _ = asking.communicate(timeout=60)
         assert (0, True) == (asking.returncode, int(said) > 100)
+
+
+def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, unique: str) -> None:
+    """Retention between the look at the bounds and the reading: the next start begins at the new bounds."""
+    client: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.bootstrap}
+    Admin(client).create(unique, 1, 1, {})
+    producer = Producer(client)
+    for _ in range(10):
+        producer.produce(unique, b"value", b"key", 0)
+    assert 0 == producer.flush(20)
+    changelog = KafkaChangelog(client, unique)
+    start, end = changelog.bounds([0])[0]
+    Admin(client).delete_records({TP(unique, 0): 5})
+    with pytest.raises(Unreachable):
+        list(changelog.read(0, start, end))
+    assert 5 == sum(len(puts) for puts, _ in changelog.read(0, *changelog.bounds([0])[0]))
 
 
 def test_offsets_of_an_open_transaction_are_waited_for(stack: Stack, unique: str) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,25 @@ def test_every_accepted_contract_needs_a_golden_row(tmp_path: Path) -> None:
     replace("golden.jsonl", '"score"', '"contract": "ask2.avsc", "score"', 7)(package)
     packages.register(write(package, tmp_path / "late"), store, parse)
     assert 2 == len(packages.load(store, "late", "1", parse).accepts)
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        {"key": ["tenant", "request_id"], "fields": [{"name": "tenant", "type": "string", "role": "tenant"}]},
+        {"fields": [{"name": "tenant", "type": "string", "role": "tenant"}]},
+    ],
+    ids=["another key", "a tenant more"],
+)
+def test_accepted_contracts_name_requests_alike(tmp_path: Path, naming: dict[str, Any]) -> None:
+    """One request under two contracts would lie under two keys or identities, and be scored twice."""
+    second = json.loads(CONTRACT)
+    second |= {**naming, "fields": [*second["fields"], *naming["fields"]]}
+    accepts = '[[accepts]]\ncontract = "ask.avsc"'
+    package = changed(replace("manifest.toml", accepts, accepts + '\n[[accepts]]\ncontract = "ask2.avsc"'))
+    package["ask2.avsc"] = json.dumps(second).encode()
+    with pytest.raises(ConfigError, match=r"ask\.avsc and ask2\.avsc differ in the record's key"):
+        packages.register(write(package, tmp_path / "late"), FileStore(tmp_path / "store"), parse)
 
 
 def test_a_tolerance_lets_small_differences_pass(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Each way in which a datum can be malformed, between good neighbours whose answers are compared in full."""
 
+import json
 import struct
 from typing import Any
 
 import pytest
 
+from streams.avro.acceptance import judge
+from streams.avro.id_cache import Remembered
 from streams.avro.schema import SchemaRefused, parse
 from streams.contracts import Reading, Snapshot, Unreadable
 from streams.reasons import Reason
@@ -118,7 +121,9 @@ def test_numbers_that_are_none_are_out_of_contract(number: float) -> None:
 def test_another_scale_is_another_contract() -> None:
     """Scale 2 → 4 would be a factor of a hundred: NOT_ACCEPTED, answered in outcomes, since the identity is readable."""
     fields = [{**f, "type": {**f["type"], "scale": 4}} if f["name"] == "price" else f for f in FIELDS]
-    snapshot: Snapshot = {**SNAPSHOT, (LANE, 41): Reading(parse({**SCHEMA, "fields": fields}), None)}
+    entry = Remembered(json.dumps({**SCHEMA, "fields": fields}), "AVRO", False, frozenset())
+    decided = judge(entry, accepts=(WIDE,), drop_extra_fields=True, nodes_max=1_000)
+    snapshot: Snapshot = {**SNAPSHOT, (LANE, 41): decided}
     found = among_neighbours(b"\0" + (41).to_bytes(4, "big") + b"".join(PIECES.values()), snapshot)
     assert ("NOT_ACCEPTED", "outcome") == (found["kind"], found["topic"])
 

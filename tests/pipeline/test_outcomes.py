@@ -1,16 +1,21 @@
 """Each cause has its reason, its topic and its sentence; the neighbours of a bad record are not touched."""
 
+import json
 import struct
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from streams.avro.acceptance import judge
+from streams.avro.id_cache import Remembered
 from streams.avro.schema import parse
-from streams.contracts import Reading, Snapshot, Unreadable
+from streams.contracts import Contract, Decoded, Reading, Snapshot, Unreadable
 from streams.pipeline import read
+from streams.pipeline.outcomes import DETAIL_MAX
+from streams.ports import Refusals
 from streams.reasons import REASONS, Reason
-from streams.records import TP
+from streams.records import TP, Detail, Floats, Ints
 from tests.pipeline import world
 from tests.pipeline.world import (
     AGELESS,
@@ -44,10 +49,18 @@ MICROS = changed(event_time={"type": {"type": "long", "logicalType": "timestamp-
 NAMELESS = changed(request_id={"role": None}, tenant={"role": None})
 NAMELESS["fields"] = [{k: v for k, v in field.items() if v is not None} for field in NAMELESS["fields"]]
 EXTRA = {**SCHEMA, "fields": [*SCHEMA["fields"], {"name": "colour", "type": "string"}]}
+
+
+def decided(schema: dict[str, Any], *, drop: bool = False) -> Reading | Unreadable:
+    """What the registry's room makes of a schema for a model that accepts CONTRACT."""
+    entry = Remembered(json.dumps(schema), "AVRO", False, frozenset())
+    return judge(entry, accepts=(CONTRACT,), drop_extra_fields=drop, nodes_max=1_000)
+
+
 OTHERS = {20: RENAMED, 21: WIDENED, 22: MICROS, 23: NAMELESS, 24: EXTRA}
 WIDE: Snapshot = {
     **SNAPSHOT,
-    **{(LANE, number): Reading(parse(schema), None) for number, schema in OTHERS.items()},
+    **{(LANE, number): decided(schema) for number, schema in OTHERS.items()},
     (LANE, 30): Unreadable(Reason.UNKNOWN_SCHEMA, None, "30"),
     (LANE, 31): Unreadable(Reason.WRONG_SUBJECT, "loans-value", "31"),
     (LANE, 32): Unreadable(Reason.SCHEMA_REFUSED, None, "it is recursive"),
@@ -70,6 +83,7 @@ ROWS: list[tuple[str, Sent, str, str]] = [
     ("a frame that ends inside the id", Sent(b"\0\0\0", b"bad"), "NOT_FRAMED", "dlq"),
     ("Glue's framing", Sent(b"\x03" + GOOD, b"bad"), "GLUE_FRAMED", "dlq"),
     ("an id that does not exist", Sent(b"\0\0\0\0\x1e" + GOOD[5:], b"bad"), "UNKNOWN_SCHEMA", "dlq"),
+    ("an id that no registry can have", Sent(b"\0\x80\0\0\x1e" + GOOD[5:], b"bad"), "UNKNOWN_SCHEMA", "dlq"),
     ("an id of another subject", Sent(b"\0\0\0\0\x1f" + GOOD[5:], b"bad"), "WRONG_SUBJECT", "dlq"),
     ("a hostile schema", Sent(b"\0\0\0\0\x20" + GOOD[5:], b"bad"), "SCHEMA_REFUSED", "dlq"),
     ("truncated", Sent(GOOD[:-1], b"bad"), "MALFORMED", "dlq"),
@@ -136,7 +150,7 @@ def test_a_non_minimal_varint_is_the_same_request() -> None:
 
 def test_an_extra_field_is_dropped_where_that_is_declared() -> None:
     """The request is judged as the accepted contract has it: a repeat without the extra field is a duplicate."""
-    snapshot: Snapshot = {**WIDE, (LANE, 24): Reading(parse(EXTRA), CONTRACT, ("colour",))}
+    snapshot: Snapshot = {**WIDE, (LANE, 24): decided(EXTRA, drop=True)}
     log = numbered([under(24, colour="red"), under(24, colour="blue"), sent("bad")])
     terminals = run(log, snapshot=snapshot)
     assert ["SCORED", "DUPLICATE", "DUPLICATE"] == world.reasons(terminals, log)
@@ -179,12 +193,47 @@ def test_a_request_that_no_dead_letter_can_carry_is_unproducible() -> None:
 
 
 def test_allowed_headers_are_copied_and_others_are_not() -> None:
-    """Correlation headers reach the terminal record; a huge one does not."""
-    headers = [("traceparent", b"00-1"), ("secret", b"x"), ("correlation-id", b"c" * 2_000)]
+    """The last correlation header of a name reaches the terminal record; a huge one does not, and a flood of them neither."""
+    headers = [("traceparent", b"00-0")] * 1_000
+    headers += [("traceparent", b"00-1"), ("secret", b"x"), ("correlation-id", b"c" * 2_000)]
     log = numbered([sent("a", headers=headers), sent("a", headers=headers)])
     terminals = run(log)
     for offset, one in log:
         assert [("traceparent", b"00-1")] == terminals[one.partition, offset]["headers"]
+
+
+def test_what_cannot_be_produced_carries_no_headers() -> None:
+    """They may be what was too large."""
+    log = numbered([Sent(b"{" + b"x" * 1_047_999, b"bad", headers=[("traceparent", b"00-1")])])
+    (found,) = run(log).values()
+    assert ("UNPRODUCIBLE", None) == (found["kind"], found["headers"])
+
+
+def test_what_a_stranger_wrote_is_quoted_briefly() -> None:
+    """A category of a megabyte is named by its beginning, in the sentence as in `found`."""
+    log = numbered([sent("a", purpose="gambling")])
+    (found,) = run(log, model=Talkative()).values()
+    assert "UNSEEN_CATEGORY" == found["kind"]
+    assert len(found["found"]) == DETAIL_MAX + 1
+    assert len(found["sentence"]) < 2 * DETAIL_MAX
+
+
+class Talkative(world.AmountModel):
+    """Quotes all that it was given, and more."""
+
+    def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
+        matrix, refusals = super().features(decoded, accepted, rows)
+        return matrix, Refusals({i: (why, Detail("purpose", "g" * 1_000_000)) for i, (why, _) in refusals.rows.items()})
+
+
+def test_an_event_time_without_a_logical_type_has_the_range_of_one() -> None:
+    """`result` declares it a timestamp: one beyond the year 9999 would break every reader that makes a date of it."""
+    plain = changed(event_time={"type": "long"})
+    snapshot: Snapshot = {(LANE, world.ID): Reading(parse(plain), parse(plain))}
+    log = numbered([sent("a", schema=plain, event_time=2**62), sent("b", schema=plain, event_time=5)])
+    terminals = run(log, snapshot=snapshot)
+    assert ["MALFORMED", "SCORED"] == world.reasons(terminals, log)
+    assert b"event_time" in (terminals[log[0][1].partition, log[0][0]]["names"]["__dlq.errors.message"] or b"")
 
 
 def test_an_unknown_schema_holds_its_partition_from_that_row_on() -> None:

@@ -17,7 +17,7 @@ from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
 from streams.pipeline import App, not_finite, plan, read, settle
-from streams.ports import Refusals
+from streams.ports import Model, Refusals
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Checkpoint, Detail, Floats, Headers, Ints, Lease, Step
 from streams.state.memory import MemoryStore
@@ -166,13 +166,14 @@ def run(
     snapshot: Snapshot = SNAPSHOT,
     application: App | None = None,
     each: Callable[[Step], None] = lambda _: None,
+    model: Model | None = None,
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """Run the log through the pipeline, cut into batches; return each origin's terminal record, decoded.
 
     Asserts conservation: every origin has exactly one.
     """
     application = application or app()
-    store, model = MemoryStore(), AmountModel()
+    store, model = MemoryStore(), model or AmountModel()
     for partition in range(PARTITIONS):
         store.open(partition)
     terminals: dict[tuple[int, int], dict[str, Any]] = {}

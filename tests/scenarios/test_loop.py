@@ -260,6 +260,27 @@ def test_a_changelog_that_was_recreated_is_not_trusted() -> None:
     assert 2 == len(log.terminals)
 
 
+def test_a_changelog_recreated_under_live_workers_is_noticed_by_the_next_recovery() -> None:
+    """Frames of the new log agree with the offsets, but it has forgotten what was answered before: nothing is read."""
+    log = Log(numbered([sent("a"), sent("b")]))
+
+    class Recreated(TwinChangelog):
+        lives = iter([CHANGELOG_ID, b"N" * 16])
+
+        def topic_id(self) -> bytes:
+            return next(self.lives)
+
+    edges = Edges(
+        TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Recreated(log), TwinContracts(), AmountModel()
+    )
+    loop = Loop(
+        edges, log.app, records=4, age_ms=1, turn_s=1.0, transact_s=1.0, watch=lambda _: None, wait=lambda _: False
+    )
+    with pytest.raises(OffsetsError, match="CHANGELOG_RECREATED"):
+        loop.turn()
+    assert [] == log.terminals
+
+
 def test_a_restore_that_stands_still_says_so() -> None:
     """A transaction that hangs in the changelog is named, and the worker tries again later."""
     log = Log(requests(3))
