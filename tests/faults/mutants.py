@@ -136,6 +136,22 @@ def stuck_score() -> None:
     _scoring(stuck)
 
 
+def stuck_commit() -> None:
+    """The fifth transaction of the first worker never ends, as librdkafka's can after a lost connection (#5456)."""
+    from streams.kafka.sink import KafkaSink
+
+    flag, transact, calls = Path(sys.argv[2]).parent / "stuck", KafkaSink.transact, [0]
+
+    def stuck(self: KafkaSink, step: Step) -> Ended:
+        calls[0] += 1
+        if calls[0] == 5 and not flag.exists():
+            flag.write_text("")
+            time.sleep(600)
+        return transact(self, step)
+
+    KafkaSink.transact = stuck  # type: ignore[method-assign]
+
+
 def _scoring(before: Any) -> None:
     assemble = assembly.assemble
 
@@ -162,6 +178,7 @@ MUTANTS = {
     "slow-score": slow_score,
     "slow-restore": slow_restore,
     "stuck-score": stuck_score,
+    "stuck-commit": stuck_commit,
 }
 
 if __name__ == "__main__":
