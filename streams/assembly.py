@@ -113,6 +113,7 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
     ids = product_ids(settings)
     lanes = [lane.topic for lane in settings.requests]
     return App(
+        group=settings.group,
         results=settings.results,
         outcomes=settings.outcomes,
         dlq={topic: settings.dlq(topic) for topic in lanes},

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from streams import __version__
-from streams.errors import Stop
+from streams.errors import UNCHECKED, Stop
 
 CONFIG = Annotated[Path, typer.Option("--config", "-c", help="The application's TOML file.", show_default=False)]
 JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file, as JSON.")]
 
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
-3 verify: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
+3 verify, schemas check: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
 5 offsets disagree, a person must decide · 6 the slot is taken · 7 an outcome is unknown, restart · 8 no answer from broker or registry ·
 9 the local state failed, restart"""
 
@@ -38,7 +38,7 @@ def _group(name: str, help_text: str) -> typer.Typer:
 
 dev = _group("dev", "A real broker and a real schema registry on this machine, without Docker.")
 schemas = _group("schemas", "Contracts: check them against our rules and the registry, and register them.")
-models = _group("models", "Model packages: check and register them.")
+models = _group("models", "Model packages: checked whole, and registered.")
 topics = _group("topics", "Topics as code.")
 scorer = _group("scorer", "The scorer: requests in, exactly one answer out.")
 
@@ -114,7 +114,7 @@ def dev_status(directory: DIR = None) -> None:
             f"{part.name:9} {'up' if part.up else 'down':5} {part.address}  pid {part.pid}  {part.version}  log {part.log}"
         )
     if not parts:
-        say("Nothing was started here. `streams dev up` starts it.")
+        say("Nothing is up here. `streams dev up` starts it, on the data of the last time if there is any.")
     if not parts or not all(part.up for part in parts):
         raise typer.Exit(1)
 
@@ -124,7 +124,10 @@ def dev_status(directory: DIR = None) -> None:
 
 @schemas.command("check")
 def schemas_check(config: CONFIG) -> None:
-    """Check every contract: our limits and rules, then the registry's compatibility answer. Changes nothing.
+    """Check every contract: our rules, then the registry's. Changes nothing.
+
+    Our limits and rules come first, then what a change would silently mean, then the registry's compatibility answer. Exit
+    code 1: a contract must not be registered like this. 3: nothing wrong, but the registry could not say.
 
     Example: streams schemas check -c flights.toml
     """
@@ -136,6 +139,8 @@ def schemas_check(config: CONFIG) -> None:
         say(str(finding))
     if any(finding.is_error for finding in findings):
         raise typer.Exit(1)
+    if any(finding.grade == "unchecked" for finding in findings):
+        raise typer.Exit(UNCHECKED)
 
 
 @schemas.command("register")
@@ -158,18 +163,28 @@ def schemas_register(config: CONFIG) -> None:
 def models_register(
     directory: Annotated[Path, typer.Argument(help="The package: manifest.toml, artifact, contracts, golden rows.")],
     config: CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; register nothing.")] = False,
 ) -> None:
-    """Check a model package whole (golden rows included) and put it into the application's store.
+    """Check a model package whole, golden rows included, and store it.
+
+    A version is given once and for ever: try `--dry-run` first.
 
     Example: streams models register ./flights-late -c flights.toml
     """
     from streams.avro.schema import parse
     from streams.config import load
-    from streams.models.packages import register
+    from streams.models.packages import checked, register
     from streams.models.store import open_store
 
-    digest = register(directory, open_store(load(config).model.store), parse)
-    say(f"registered sha256:{digest.hex()}")
+    settings = load(config)
+    found = checked(directory, parse)
+    if not dry_run:
+        register(directory, open_store(settings.model.store), parse)
+    say(
+        f"{'may be registered' if dry_run else 'registered'}: {found.name} {found.version}, sha256:{found.digest.hex()}"
+    )
+    if (found.name, found.version) != (settings.model.name, settings.model.version):
+        say(f"note: [model] in {config} names {settings.model.name} {settings.model.version}, so that is what answers")
 
 
 # --- topics
@@ -222,7 +237,9 @@ def scorer_run(
         str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
     ] = None,
 ) -> None:
-    """Answer requests until stopped. SIGTERM finishes the batch and hands over; a second one ends it at once.
+    """Answer requests until stopped.
+
+    Ctrl-C or SIGTERM finishes the batch and hands over; a second one ends it at once.
 
     Example: streams scorer run -c flights.toml --workers 2
     """
@@ -247,9 +264,9 @@ def scorer_run(
 
 @app.command()
 def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
-    """Check conservation and exactly-once on the topics themselves, up to what is committed now. Changes nothing.
+    """Check exactly-once on the topics themselves. Changes nothing.
 
-    Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
+    Reads every request and every answer up to the offsets that are committed now, beside running workers if need be. Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
 
     Example: streams verify -c flights.toml
     """
@@ -273,7 +290,9 @@ def demo(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the traffic.")] = 7,
 ) -> None:
-    """Score a month of real flights with two workers, kill one in the middle, and prove that nothing was lost or doubled.
+    """Score a month of real flights, kill a worker, prove the count.
+
+    Two workers, one of them killed with -9 in the middle; then every request and every answer is counted.
 
     Example: streams demo --json demo.json
     """

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from streams.complaints import complaints
 from streams.errors import ConfigError
 
 Client = dict[str, str | int | float | bool]
@@ -142,14 +143,14 @@ class Settings(Section):
             if key in OWNED:
                 raise ValueError(f"`{key}` is not yours to set: {OWNED[key]}")
         if "bootstrap.servers" not in value:
-            raise ValueError('`"bootstrap.servers"` is missing')
+            raise ValueError('`"bootstrap.servers"` is missing, for example "127.0.0.1:19092"')
         return value
 
     @field_validator("schema_registry")
     @classmethod
     def _has_url(cls, value: Client) -> Client:
         if "url" not in value:
-            raise ValueError("`url` is missing")
+            raise ValueError("`url` is missing, for example http://127.0.0.1:18081/apis/ccompat/v7")
         return value
 
     @model_validator(mode="after")
@@ -223,10 +224,8 @@ def load(path: Path) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        lines = [
-            f"  [{'.'.join(str(part) for part in e['loc'])}] {e['msg']}" for e in error.errors(include_input=False)
-        ]
-        raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from None
+        lines = "".join(f"\n  {complaint}" for complaint in complaints(error, Settings))
+        raise ConfigError(f"{path} is not a valid configuration:{lines}") from None
     return _anchored(settings, path.resolve().parent)
 
 

@@ -1,6 +1,6 @@
 """Every way a request can end without a new prediction: its name, its topic, its sentence.
 
-Room: hall. The sentence is a template over `Detail` (`field`, `value`, `position`) and says what the sender can do.
+Room: hall. The sentence is a template over `Detail` (`field`, `value`, `position`, `rule`) and says what the sender can do.
 The numbers are internal to one process and are never written; names are written, and are never reused.
 """
 
@@ -80,7 +80,7 @@ REASONS: dict[Reason, About] = {
         "either",
         "The record was appended with CreateTime. Set message.timestamp.type=LogAppendTime on the request topic and send it again.",
     ),
-    Reason.OUT_OF_CONTRACT: About("outcomes", "Field {field} is {value}, which the contract does not allow."),
+    Reason.OUT_OF_CONTRACT: About("outcomes", "Field {field} is {value}; the contract allows {rule}."),
     Reason.UNSEEN_CATEGORY: About("outcomes", "Field {field} is {value}, a category that the model never saw."),
     Reason.MISSING_VALUE: About("outcomes", "Field {field} is null, and the model does not answer without it."),
     Reason.SCORE_NOT_FINITE: About("outcomes", "The model's answer was {value}, which is not a finite number."),
@@ -102,10 +102,19 @@ SCORED = "SCORED"
 """The terminal kind of a record in `results`."""
 
 
-def sentence(reason: Reason, *, field: str | None = None, value: str | None = None, position: int | None = None) -> str:
+def sentence(
+    reason: Reason,
+    *,
+    field: str | None = None,
+    value: str | None = None,
+    position: int | None = None,
+    rule: str | None = None,
+) -> str:
     """Return the reason's sentence with its details filled in; a missing detail reads as `?`."""
 
     def known(what: object) -> object:
         return "?" if what is None else what
 
-    return REASONS[reason].sentence.format(field=known(field), value=known(value), position=known(position))
+    return REASONS[reason].sentence.format(
+        field=known(field), value=known(value), position=known(position), rule=known(rule)
+    )

@@ -76,6 +76,8 @@ class Detail(NamedTuple):
     field: str | None = None
     value: str | None = None
     position: int | None = None
+    rule: str | None = None
+    """What would have been allowed."""
 
 
 class Block(NamedTuple):

@@ -163,7 +163,8 @@ def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, 
         raise OffsetsError(
             f"OFFSETS_WENT_{moved}: the group committed {committed} for {tp}, but the last transaction ended at "
             f"{frame.next_offset}. Somebody moved the offsets: going on would {'repeat' if moved == 'BACK' else 'skip'} requests. "
-            f"Nothing was read. Put them back with `kafka-consumer-groups --reset-offsets --topic {tp.topic}:{tp.partition} "
-            f"--to-offset {frame.next_offset}` on the stopped group"
+            "Nothing was read. Stop all workers, and put them back with Kafka's own tool: kafka-consumer-groups.sh "
+            f"--bootstrap-server ADDRESS --group {app.group} --topic {tp.topic}:{tp.partition} --reset-offsets --to-offset "
+            f"{frame.next_offset} --execute"
         )
     return committed

@@ -145,7 +145,10 @@ def _own_rules(entry: _Entry, nodes_max: int) -> Iterator[Finding]:
     try:
         text = entry.path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding(entry.subject, "error", f"{entry.path}: {error}")
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        yield Finding(
+            entry.subject, "error", f"{entry.path}: {why}. `contract` is relative to the configuration's folder"
+        )
         return
     try:
         if entry.requests:

@@ -7,6 +7,7 @@ from streams.beginning import begin_where_nothing_began, unbegun
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
+from streams.registering import product_ids
 
 HOUR_MS = 3_600_000
 MESSAGE_BYTES = 1_048_588
@@ -175,6 +176,8 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
     planned = _planned(settings, admin, admin.topics(names(settings)))
     if planned.contradictions:
         raise SetupError("Nothing was changed:\n" + "\n".join(f"  {line}" for line in planned.contradictions))
+    if any(change.kind == "create" for change in planned.changes):
+        product_ids(settings)  # the first offsets will need them: nothing is begun that could not be finished
     for change in planned.changes:
         if change.kind == "create":
             admin.create(change.topic, settings.partitions, change.replication, change.configs)

@@ -110,20 +110,20 @@ def test_a_new_owner_of_a_slot_clears_its_trace(tmp_path: Path) -> None:
 
 def test_one_signal_stops_every_worker_and_a_second_ends_them(tmp_path: Path) -> None:
     """SIGTERM reaches workers however young; one that does not listen is ended by the second signal."""
-    body = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    body = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(tmp_path)!r} + f'/up-{{os.getpid()}}', 'w').close(); time.sleep(60)"
+    )
     code = (
         "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
         f"c = [sys.executable, '-c', {body!r}]\n"
         f"sys.exit(Supervisor({{'a-00': c, 'a-01': c}}, Path({str(tmp_path)!r})).run())"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
-        assert supervisor.stdout is not None
-        up = 0
-        while up < 2:
-            up += supervisor.stdout.readline() == b"up\n"
+    with subprocess.Popen([sys.executable, "-c", code]) as supervisor:
+        until(lambda: len(list(tmp_path.glob("up-*"))) == 2)
         supervisor.send_signal(signal.SIGTERM)
         gone = threading.Event()
         assert not gone.wait(0.5)  # both ignore it
         assert supervisor.poll() is None
         supervisor.send_signal(signal.SIGTERM)
-        assert 0 == supervisor.wait(10)
+        assert 130 == supervisor.wait(10)

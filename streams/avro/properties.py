@@ -5,12 +5,15 @@ the schema: guessing what `"minimum": "zero"` meant would let values through tha
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import cast, get_args
 
 from streams.avro.json_values import Json, SchemaRefused
 from streams.contracts import Contract, Field, Kind, Role, Rules
 
 NUMBERS: frozenset[Kind] = frozenset({"int", "long", "float", "double"})
+OURS = frozenset({"role", "meta", "minimum", "maximum", "categories", "finite"})
+AVROS = frozenset({"name", "type", "doc", "default", "aliases", "order"})
 INSTANTS = (None, "timestamp-millis", "timestamp-micros")
 """Logical types of a `long` that plays event_time or deadline; a plain long is taken as milliseconds."""
 
@@ -78,6 +81,11 @@ def check_contract(contract: Contract) -> list[str]:
         field = by_name[raw["name"]]
         if not raw.get("doc"):
             found.append(f"Field {field.name} has no doc.")
+        found += [
+            f"Field {field.name} has the property {name!r}, which means nothing here; did you mean {close[0]!r}?"
+            for name in sorted(set(raw) - OURS - AVROS)
+            if (close := get_close_matches(name, OURS, 1, 0.75))
+        ]
         if field.meta and field.role in ("request_id", "tenant"):
             found.append(f"Field {field.name} is meta and the {field.role}; a retry must not change it.")
         if "default" in raw and not _fits(raw["default"], field):

@@ -16,6 +16,8 @@ from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans
 from streams.records import Bools, Detail, Floats, Ints
 
 _WORD = 8
+SHOWN = 10
+"""So many categories are named."""
 
 
 def check(accepted: Contract, decoded: Decoded) -> dict[int, Detail]:
@@ -35,8 +37,25 @@ def check(accepted: Contract, decoded: Decoded) -> dict[int, Detail]:
             if column.null is not None:
                 wrong &= ~column.null
             for row in np.flatnonzero(wrong).tolist():
-                found.setdefault(row, Detail(field.name, show(decoded, field.name, row)))
+                found.setdefault(row, Detail(field.name, show(decoded, field.name, row), rule=stated(field)))
     return found
+
+
+def stated(field: Field) -> str:
+    """Return in words what the rules of a field allow."""
+    rules, parts = field.rules, []
+    if rules.minimum is not None and rules.maximum is not None:
+        parts.append(f"{rules.minimum} to {rules.maximum}")
+    elif rules.minimum is not None:
+        parts.append(f"at least {rules.minimum}")
+    elif rules.maximum is not None:
+        parts.append(f"at most {rules.maximum}")
+    if rules.categories is not None:
+        shown = ", ".join(rules.categories[:SHOWN])
+        parts.append(f"{shown} and {len(rules.categories) - SHOWN} more" if len(rules.categories) > SHOWN else shown)
+    if field.kind in ("float", "double") and rules.finite:
+        parts.append("finite numbers")
+    return ", ".join(parts)
 
 
 def _broken(field: Field, column: Column, decoded: Decoded) -> Sequence[Bools]:

@@ -10,41 +10,49 @@ from streams.demo.stage import APP, CONFIG, TOPIC
 from streams.demo.workers import COUNT, INSTANCE
 
 PRODUCE = """\
-import time
+import sys, time
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-registry = SchemaRegistryClient({"url": "$registry"})
+request_id = sys.argv[1] if len(sys.argv) > 1 else f"by-hand-{time.time_ns()}"
+delay = float(sys.argv[2]) if len(sys.argv) > 2 else 25.0
+registry = SchemaRegistryClient({"url": "$registry", "timeout": 10})
 encode = AvroSerializer(registry, conf={"auto.register.schemas": False, "use.latest.version": True})
 producer = Producer({"bootstrap.servers": "$bootstrap", "partitioner": "murmur2_random"})
-now = time.time_ns()
-flight = {"request_id": f"by-hand-{now}", "tenant": "me", "event_time": now // 1_000_000, "hour": 18,
-          "carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719.0, "dep_delay": 25.0}
+flight = {"request_id": request_id, "tenant": "me", "event_time": time.time_ns() // 1_000_000, "hour": 18,
+          "carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719.0, "dep_delay": delay}
 value = encode(flight, SerializationContext("$requests", MessageField.VALUE))
-producer.produce("$requests", value, key=flight["request_id"])
-producer.flush()
+told = lambda error, _: print(error.str() if error else f"asked: {request_id}")
+producer.produce("$requests", value, key=request_id, on_delivery=told)
+sys.exit("Not delivered in 10 s. Is the broker up?" if producer.flush(10) else 0)
 """
-"""Asks about one flight. The partitioner is Java's; librdkafka's own default would send it to another worker."""
+"""Asks about one flight: `produce.py [REQUEST_ID] [MINUTES_LATE]`. The partitioner is Java's; librdkafka's own default
+would send the request to another worker."""
 
 CONSUME = """\
+import signal
 from confluent_kafka import Consumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-decode = AvroDeserializer(SchemaRegistryClient({"url": "$registry"}))
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+decode = AvroDeserializer(SchemaRegistryClient({"url": "$registry", "timeout": 10}))
 consumer = Consumer({"bootstrap.servers": "$bootstrap", "group.id": "by-hand", "isolation.level": "read_committed"})
-consumer.subscribe(["$app.results", "$app.outcomes"], on_assign=lambda *_: print("Waiting for answers.", flush=True))
+topics = ["$app.results", "$app.outcomes", "$requests.dlq"]
+consumer.subscribe(topics, on_assign=lambda *_: print("Waiting for answers.", flush=True))
 while True:
     message = consumer.poll(1.0)
-    if message is not None and message.error() is None:
+    if message and not message.error() and message.topic().endswith(".dlq"):
+        print("DEAD LETTER", message.key(), dict(message.headers())["__dlq.errors.message"].decode(), flush=True)
+    elif message and not message.error():
         answer = decode(message.value(), SerializationContext(message.topic(), MessageField.VALUE))
         said = answer.get("sentence") or f"{answer['label']}, {answer['score']:.3f}"
-        print(message.topic(), answer["request_id"], said, flush=True)
+        print(answer.get("kind", "SCORED"), answer["request_id"], said, flush=True)
 """
-"""Prints every answer from now on, predictions and refusals."""
+"""Prints every answer from now on: predictions, refusals, dead letters."""
 
 
 def write(home: Path) -> None:
@@ -58,9 +66,8 @@ def write(home: Path) -> None:
 def lines(home: Path) -> list[str]:
     """Return how to go on by hand. Paths are told from the current folder where they lie in it."""
     bootstrap, registry_url = _addresses(home)
-    here, settings, python = _told(home), _told(home / CONFIG), _told(Path(sys.executable))
+    here, settings, python, streams_ = _told(home), _told(home / CONFIG), _told(Path(sys.executable)), streams()
     ports = f"--broker-port {bootstrap.rpartition(':')[2]} --registry-port {urlsplit(registry_url).port}"
-    streams = python.with_name("streams") if python.with_name("streams").is_file() else f"{python} -m streams.cli"
     return [
         "",
         f"Broker, registry and {COUNT} workers stay up:",
@@ -68,19 +75,25 @@ def lines(home: Path) -> list[str]:
         f"  schema registry      {registry_url}",
         f"  configuration        {settings}",
         "",
-        "Ask by hand, with the plain confluent-kafka client (15 lines each; read them):",
-        f"  {python} {here}/consume.py      prints answers as they come; leave it running",
-        f"  {python} {here}/produce.py      asks about one flight, in another terminal",
+        "Ask by hand, with the plain confluent-kafka client (under 20 lines each; read them):",
+        f"  {python} {here}/consume.py             prints answers as they come; leave it running",
+        f"  {python} {here}/produce.py my-id 25    asks about one flight, in another terminal; ask again, or with 26",
         "",
         "Look at it, end it:",
-        f"  {streams} verify --config {settings}",
-        f"  {streams} dev status --dir {here}",
-        f"  {streams} dev down --dir {here}",
+        f"  {streams_} verify --config {settings}",
+        f"  {streams_} dev status --dir {here}",
+        f"  {streams_} dev down --dir {here}",
         "",
         "Bring it up again later, with everything that was asked and answered:",
-        f"  {streams} dev up --dir {here} {ports}",
-        f"  {streams} scorer run --config {settings} --workers {COUNT} --instance {INSTANCE}",
+        f"  {streams_} dev up --dir {here} {ports}",
+        f"  {streams_} scorer run --config {settings} --workers {COUNT} --instance {INSTANCE}",
     ]
+
+
+def streams() -> str:
+    """Return how the command is called from the current folder."""
+    python = _told(Path(sys.executable))
+    return str(python.with_name("streams")) if python.with_name("streams").is_file() else f"{python} -m streams.cli"
 
 
 def _addresses(home: Path) -> tuple[str, str]:

@@ -54,11 +54,12 @@ class Live:
         """Say what happened in between."""
         self._say(self._in("1;33", f"  >> {event}"))
 
-    def report(self, found: Found) -> None:
-        """Say what was found, and whether it holds."""
+    def report(self, found: Found, then: Iterable[str] = ()) -> None:
+        """Say what was found, what can be done now, and last whether it holds."""
         for title, lines in found.sections():
             self.heading(title)
             self.lines(lines)
+        self.lines(then)
         self._say("")
         for line in found.verdict():
             self._say(self._in("1;31" if found.failures() else "1;32", line))

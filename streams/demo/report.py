@@ -96,18 +96,34 @@ class Found(NamedTuple):
 
     def sections(self) -> Iterator[tuple[str, list[str]]]:
         """Yield the findings for people, part by part: title and lines."""
-        yield "What lies in the topics, as `streams verify` reads them", self.verified.lines()
-        yield "Why a request got no new prediction, and what its sender is told", list(self._refusals())
+        yield "What `streams verify` reads in the topics, and what each sender was told", list(self._answers())
         yield "The kill", list(self._about_kill())
 
     def verdict(self) -> list[str]:
         """Return the last words."""
         if failures := self.failures():
             return ["The demo does NOT hold:", *(f"  {failure}" for failure in failures)]
+        kinds, answered = self.outcomes, self.verified.as_json()["answered"]
+        repeats = kinds[Reason.DUPLICATE.name] + kinds[Reason.CONFLICT.name]
+        refused = kinds.total() - kinds[SCORED] - repeats
         return [
-            f"It holds: {self.played.sent:,} requests, {self.verified.as_json()['answered']:,} answers, "
-            f"0 lost, 0 doubled, each of the kind that was foreseen. {self.seconds:.0f} s."
+            f"It holds: {self.played.sent:,} requests, {answered:,} answers, 0 lost, 0 doubled.",
+            f"  {kinds[SCORED]:,} predictions, {repeats:,} repeats that met their first answer, {refused:,} refusals with a "
+            "reason: each the one expected before the run.",
+            *self._felt(),
+            f"  {self.seconds:.0f} s, from starting the broker to the last check.",
         ]
+
+    def _felt(self) -> Iterator[str]:
+        kill, silence = self.played.kill, self.silence
+        if kill is None or silence is None:
+            return
+        its = max((ms for tp, ms in silence.silent_ms.items() if tp in kill.ends), default=0)
+        others = max((ms for tp, ms in silence.silent_ms.items() if tp not in kill.ends), default=0)
+        yield (
+            f"  A worker was killed with -9 when {kill.answered / self.played.total:.0%} were answered: its partitions were silent "
+            f"for {its / 1000:.1f} s at most, the others for {others / 1000:.1f} s."
+        )
 
     def _unforeseen(self) -> Iterator[str]:
         sent, found, judged = self.played.sent, self.outcomes, sum(row.requests for row in self.verified.rows)
@@ -134,15 +150,17 @@ class Found(NamedTuple):
         if self.played.restarted_ms is None:
             yield f"Nobody started worker {kill.slot} again."
 
-    def _refusals(self) -> Iterator[str]:
+    def _answers(self) -> Iterator[str]:
         for kind, count in sorted(self.outcomes.items(), key=lambda each: -each[1]):
-            if kind == SCORED:
-                continue
-            example = self.examples.get(kind, Example("?", "(none was seen)", "?", "?"))
-            head, *rest = textwrap.wrap(example.sentence, WIDTH - 28)
+            told = "A prediction: score, label, and which model and contract it comes from."
+            if kind != SCORED:
+                told = self.examples.get(kind, Example("?", "(none was seen)", "?", "?")).sentence
+            head, *rest = textwrap.wrap(told, WIDTH - 28)
             yield f"{kind:16}{count:>8,}  {head}"
             yield from (f"{'':26}{line}" for line in rest)
-            yield f"{'':26}such as {example.key} at {example.at}, in {example.topic}"
+        yield f"{'':16}{self.outcomes.total():>8,}  answers to {sum(row.requests for row in self.verified.rows):,} requests"
+        yield ""
+        yield from self.verified.findings()
 
     def _about_kill(self) -> Iterator[str]:
         kill, silence, played = self.played.kill, self.silence, self.played

@@ -60,11 +60,12 @@ def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int
             failures = found.failures()
             if json_file is not None:
                 json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
-            live.report(found)
-            if keep and not failures:
+            stays = keep and not failures
+            if stays:
                 by_hand.write(home)
-                live.lines(by_hand.lines(home))
-                ending.pop_all()  # what was started stays
+            live.report(found, by_hand.lines(home) if stays else ())
+            if stays:
+                ending.pop_all()  # what was started is not ended
     except BaseException as error:
         _leave(home, live, logs=isinstance(error, Exception) and not isinstance(error, BrokenPipeError))
         raise
@@ -122,7 +123,7 @@ def _kept_folder() -> Path:
     """Return the folder of `--keep`, empty. Raises: SetupError if what was kept there is still up."""
     home = KEPT.absolute()
     if any(part.up for part in dev.status(home)):
-        raise SetupError(f"The demo is still up from before. End it first: streams dev down --dir {KEPT}")
+        raise SetupError(f"The demo is still up from before. End it first: {by_hand.streams()} dev down --dir {KEPT}")
     shutil.rmtree(home, ignore_errors=True)
     return home
 

@@ -80,7 +80,10 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
     planned = traffic.march(
         asked, features, lambda one: framed(schema_id, encode_one(schema, one)), partition_of, PARTITIONS, seed
     )
-    done("requests", f"{len(asked):,} flights of March, and {planned.expected().total() - len(asked):,} troubles")
+    done(
+        "requests",
+        f"{len(asked):,} flights of March, and {planned.expected().total() - len(asked):,} deliberate faults: repeats, conflicts, hostile bytes",
+    )
     return Stage(config, settings, planned)
 
 

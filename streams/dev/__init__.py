@@ -62,9 +62,11 @@ def up(
     with locked(directory / "lock", say):
         parts = status(directory)
         if parts and all(part.up for part in parts):
-            say(f"Already up in {directory}, as it was started; `streams dev down` ends it.")
+            where = "" if directory == DEFAULT_DIRECTORY.absolute() else f" --dir {directory}"
+            say(f"Already up in {directory}, on the ports it was started with; `streams dev down{where}` ends it.")
             return _running(directory, parts)
-        _down(directory)
+        for part in _down(directory):
+            say(f"Ended the {part.name} (process {part.pid}), which was still up beside what had died.")
         stack = Stack(directory, broker_port=broker_port, registry_port=registry_port, registry=registry, say=say)
         stack.start_locked()
         return _running(directory, status(directory))

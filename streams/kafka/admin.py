@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 
 from streams.config import Client
-from streams.errors import SetupError, Unreachable
+from streams.errors import ConfigError, SetupError, Unreachable
 from streams.headers import topic_id_bytes
 from streams.kafka.outsider import QUIET, outsider
 from streams.records import TP
@@ -248,7 +248,7 @@ class Admin:
         try:
             return AdminClient(settings)
         except KafkaException as error:
-            raise SetupError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
+            raise ConfigError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
+from streams.kafka.outsider import QUIET
 from streams.records import TP, Put
 
 CHUNK = 10_000
@@ -55,6 +56,7 @@ class KafkaChangelog:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
+                "logger": QUIET,
             }
         )
         tp = TopicPartition(self._topic, partition, begin)

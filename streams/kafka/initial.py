@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streams.config import Client
-from streams.errors import OutcomeUnknown, SetupError
+from streams.errors import ConfigError, OutcomeUnknown, SetupError
 from streams.kafka.outsider import QUIET, outsider
 from streams.records import TP, Block, Put
 
@@ -81,4 +81,4 @@ def _producer(client: Client, transactional_id: str) -> Producer:
     try:
         return Producer(settings)
     except KafkaException as error:
-        raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None

@@ -6,7 +6,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException
 
 from streams.config import Client
-from streams.errors import SetupError
+from streams.errors import ConfigError
 
 QUIET = logging.getLogger("streams.kafka.client")
 """Where librdkafka's own lines go: silent unless someone listens; what matters is in the errors that we raise."""
@@ -17,7 +17,7 @@ QUIET.propagate = False
 def outsider(client: Client, group: str) -> Consumer:
     """Return such a consumer. It asks for stable offsets: those of pending transactions are waited for.
 
-    Raises: SetupError if the client refuses its settings.
+    Raises: ConfigError if the client refuses its settings.
     """
     settings: dict[str, Any] = {
         **client,
@@ -29,4 +29,4 @@ def outsider(client: Client, group: str) -> Consumer:
     try:
         return Consumer(settings)
     except KafkaException as error:
-        raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.config import Client
-from streams.errors import SetupError, Unreachable
+from streams.errors import ConfigError, Unreachable
 from streams.kafka.outsider import QUIET
 
 Partitioner = Literal["murmur2_random", "consistent_random"]
@@ -19,7 +19,7 @@ class RequestProducer:
     """
 
     def __init__(self, client: Client, topic: str, partitioner: Partitioner = "murmur2_random") -> None:
-        """Raises: SetupError if the client refuses its settings."""
+        """Raises: ConfigError if the client refuses its settings."""
         self.acknowledged = 0
         """Records that the broker has."""
         self._topic = topic
@@ -34,7 +34,7 @@ class RequestProducer:
         try:
             self._producer = Producer(settings)
         except KafkaException as error:
-            raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+            raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
 
     def send(self, key: bytes, value: bytes | None) -> None:
         """Hand one record to the client, which sends it in the background.

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.config import Client
-from streams.errors import SetupError, Unreachable
+from streams.errors import ConfigError, Unreachable
 from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET
 from streams.records import TP, Headers
@@ -39,7 +39,7 @@ def scan(
 
     Offsets that hold no record (markers of transactions, aborted records, what retention deleted meanwhile) are
     passed over. `progress` is told the number of records read so far.
-    Raises: SetupError if the client refuses its settings; Unreachable if the broker fails, or nothing moves for
+    Raises: ConfigError if the client refuses its settings; Unreachable if the broker fails, or nothing moves for
     `stall_s` seconds.
     """
     left = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
@@ -89,7 +89,7 @@ def _consumer(client: Client, isolation: str) -> Consumer:
     try:
         return Consumer(settings)
     except KafkaException as error:
-        raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
 
 
 def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:

@@ -13,6 +13,8 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import SlotTaken, Unreachable
+from streams.kafka.outsider import QUIET
+from streams.kafka.told import Told
 from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
 from streams.records import Ended, Headers, Outcome, Step
 
@@ -59,8 +61,10 @@ class KafkaSink:
             "message.max.bytes": message_bytes,
             "batch.size": batch_bytes,
             "error_cb": self._on_error,
+            "logger": QUIET,
         }
         self._id = transactional_id
+        self._errors = Told(transactional_id)
         self._changelog = changelog
         self._timeout_s = transaction_ms / 1000
         self._slow_s = slow_commit_ms / 1000
@@ -221,4 +225,4 @@ class KafkaSink:
 
     def _on_error(self, error: KafkaError) -> None:
         self._disconnected = True
-        log.warning("kafka", error=error.str(), client=self._id)
+        self._errors.tell(error)

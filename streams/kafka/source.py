@@ -24,6 +24,8 @@ from confluent_kafka import (
 from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
 from streams.kafka.message import headers_of
+from streams.kafka.outsider import QUIET
+from streams.kafka.told import Told
 from streams.kafka.verdicts import FINAL, MISSING, stop_for
 from streams.ports import Assignment
 from streams.records import NO_APPEND_TIME, TP, Batch, Lease
@@ -58,6 +60,7 @@ class KafkaSource:
         self._session_s = session_ms / 1000
         self._polled = time.monotonic()
         self._assigned: frozenset[TP] = frozenset()
+        self._errors = Told(instance)
         self._suspicious = False
         """The client says that a topic is not there."""
         settings: dict[str, Any] = {
@@ -79,6 +82,7 @@ class KafkaSource:
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "error_cb": self._on_error,
+            "logger": QUIET,
         }
         self._consumer: Consumer = Consumer(settings)
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
@@ -214,7 +218,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         self._suspicious = self._suspicious or error.code() in MISSING
-        log.warning("kafka", error=error.str(), client=self._instance)
+        self._errors.tell(error)
 
 
 def _batch(lease: Lease, messages: "list[Message[bytes, bytes]]") -> Batch:

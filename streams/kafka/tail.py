@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
 
 from streams.config import Client
-from streams.errors import SetupError, Unreachable
+from streams.errors import ConfigError, Unreachable
 from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET
 from streams.records import NO_APPEND_TIME, TP, Headers
@@ -31,7 +31,7 @@ class Tail:
     """Reads some partitions from their first record on, for as long as it is asked. All calls are made by one thread."""
 
     def __init__(self, client: Client, tps: Sequence[TP]) -> None:
-        """Raises: SetupError if the client refuses its settings."""
+        """Raises: ConfigError if the client refuses its settings."""
         settings: dict[str, Any] = {
             "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 20,
@@ -46,7 +46,7 @@ class Tail:
         try:
             self._consumer = Consumer(settings)
         except KafkaException as error:
-            raise SetupError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+            raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
         self._consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in tps])
 
     def read(self, seconds: float) -> list[Record]:

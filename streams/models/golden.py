@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from pydantic import ValidationError
 
+from streams.complaints import complaints
 from streams.config import Section
 from streams.contracts import Contract
 from streams.errors import ConfigError
@@ -54,8 +55,7 @@ def parse(content: bytes, contracts: Sequence[str], where: str) -> list[Row]:
         try:
             row = Row.model_validate(json.loads(line, parse_constant=_no_constant))
         except ValidationError as error:
-            problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"{where}, line {number}: {problem}") from None
+            raise ConfigError(f"{where}, line {number}: {'; '.join(complaints(error, Row))}") from None
         except ValueError as error:
             raise ConfigError(f"{where}, line {number}: {error}") from None
         golden.append(row if row.contract else row.model_copy(update={"contract": contracts[0]}))

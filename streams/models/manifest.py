@@ -1,7 +1,11 @@
 """What a model package says of itself: `manifest.toml`, read strictly.
 
-name = "flights-late"           version = "1"           task = "binary"
-flavor = "lightgbm"             artifact = "model.txt"  extra_fields = "refuse"
+name = "flights-late"
+version = "1"
+task = "binary"
+flavor = "lightgbm"
+artifact = "model.txt"
+extra_fields = "refuse"         # or "drop": accept a writer that is field for field an accepted one plus new fields
 
 [[accepts]]
 contract = "request.v1.avsc"    # a contract that the model accepts, as a file of the package
@@ -15,16 +19,21 @@ missing = "refuse"              # null: refuse (default) | "nan" | a number (for
 unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
 
 [output]
-classes = ["on_time", "late"]   positive = "late"       threshold = 0.5
+classes = ["on_time", "late"]
+positive = "late"
+threshold = 0.5
 
 [label]                         # optional: how the truth arrives
-field = "late"                  horizon_hours = 48      absence_means = "unknown"
+field = "late"
+horizon_hours = 48
+absence_means = "unknown"
 
 [reference]                     # optional: what the training set looked like (see `reference.py`)
 file = "reference.json"
 
 [golden]                        # inputs with their expected scores (see `golden.py`)
-file = "golden.jsonl"           tolerance = 0.0
+file = "golden.jsonl"
+tolerance = 0.0
 """
 
 import math
@@ -33,6 +42,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from streams.complaints import complaints
 from streams.config import Section
 from streams.errors import ConfigError
 
@@ -195,5 +205,5 @@ def parse(content: bytes, where: str = FILE) -> Manifest:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{where}: {error}") from None
     except ValidationError as error:
-        lines = [f"  [{'.'.join(map(str, e['loc'])) or where}] {e['msg']}" for e in error.errors(include_url=False)]
-        raise ConfigError(f"{where} is not a valid manifest:\n" + "\n".join(lines)) from None
+        lines = "".join(f"\n  {complaint}" for complaint in complaints(error, Manifest, where))
+        raise ConfigError(f"{where} is not a valid manifest:{lines}") from None

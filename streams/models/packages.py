@@ -72,6 +72,11 @@ class Loaded:
         return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
 
 
+def checked(folder: Path, parse: Parse) -> Loaded:
+    """Return the model of a package's folder that passes every check. Raises: ConfigError, SetupError."""
+    return _checked(read(folder), parse, str(folder))
+
+
 def register(folder: Path, store: Store, parse: Parse) -> bytes:
     """Check a package's folder and put it in the store under its name and version; return its digest (32 bytes).
 

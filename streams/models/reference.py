@@ -13,6 +13,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from streams.complaints import complaints
 from streams.config import Section
 from streams.errors import ConfigError
 from streams.models.manifest import Feature
@@ -76,8 +77,8 @@ def parse(content: bytes, features: Sequence[Feature], where: str) -> Reference:
     try:
         reference = Reference.model_validate_json(content)
     except ValidationError as error:
-        lines = [f"  [{'.'.join(map(str, e['loc'])) or where}] {e['msg']}" for e in error.errors(include_url=False)]
-        raise ConfigError(f"{where} is not a valid reference:\n" + "\n".join(lines)) from None
+        lines = "".join(f"\n  {complaint}" for complaint in complaints(error, Reference, where))
+        raise ConfigError(f"{where} is not a valid reference:{lines}") from None
     names, wanted = [h.name for h in reference.features], [f.name for f in features]
     if names != wanted:
         raise ConfigError(f"{where} describes the features {', '.join(names)}; the manifest's are {', '.join(wanted)}")

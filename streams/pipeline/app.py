@@ -9,6 +9,8 @@ from streams.avro.encode import Encoder
 class App(NamedTuple):
     """What the pure functions must know of the application; everything here is fixed while a worker runs."""
 
+    group: str
+    """The consumer group; for sentences."""
     results: str
     outcomes: str
     dlq: Mapping[str, str]

@@ -149,7 +149,8 @@ def said(reason: Reason, detail: Detail) -> bytes:
     """Return the reason's sentence with its details, in UTF-8."""
     if detail == Detail():
         return _plain(reason)
-    return sentence(reason, field=_brief(detail.field), value=_brief(detail.value), position=detail.position).encode()
+    field, value, rule = map(_brief, (detail.field, detail.value, detail.rule))
+    return sentence(reason, field=field, value=value, position=detail.position, rule=rule).encode()
 
 
 def _brief(text: str | None) -> str | None:

@@ -242,10 +242,11 @@ def _keys(group: Group) -> list[bytes]:
 def _wrong_key(group: Group, i: int, expected: bytes, key: bytes | None, limit: int) -> str:
     """Return what is wrong with a row's key, or nothing."""
     if not key:
-        return "it is missing"
+        return "it is missing" if expected else "the request id is empty"
     tenant = (group.tenants[i] if group.tenants is not None else None) or b""
-    if max(len(key), len(group.request_ids[i]), len(tenant)) > limit:
-        return f"key, request id and tenant may have {limit} bytes each"
+    for what, found in (("the request id", group.request_ids[i]), ("the tenant", tenant), ("it", key)):
+        if len(found) > limit:
+            return f"{what} has {len(found)} bytes, and {limit} are allowed"
     return "" if key == expected else f"expected {_short(expected)}, found {_short(key)}"
 
 

@@ -64,7 +64,7 @@ def _partition(part: Partition, answers: Ordered, book: Book, ledger: Ledger) ->
     mine = answers.of(part.source)
     start = book.starts.get(part.source)
     gaps = sorted(book.gaps.get(part.source, ()))
-    row = Row(part.tp, start, part.log_start, part.committed, 0, 0)
+    row = Row(part.tp, start, part.log_start, part.committed, 0, 0, max(0, part.end - (part.committed or 0)))
     if part.committed is None:
         ledger.unsure("partitions without a committed offset; `streams topics apply` sets the first", 1)
         return row

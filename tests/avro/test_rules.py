@@ -11,7 +11,7 @@ import pytest
 
 from streams.avro import schema
 from streams.avro.decode import decode
-from streams.avro.rules import check
+from streams.avro.rules import check, stated
 from streams.contracts import Contract, Field
 from streams.records import Detail
 from tests.avro import made, strict_reader
@@ -31,7 +31,8 @@ def found(contract: Contract, *values: Any) -> dict[int, Detail]:
     wire = made.wire_schema(contract.schema)
     datums = [b"\x80", *(made.datum(wire, {"x": value}) for value in values), b"\xff"]
     refused = check(contract, decode(contract, datums, skip=0))
-    return {row - 1: detail for row, detail in refused.items()}
+    assert {stated(contract.fields[0])} >= {detail.rule for detail in refused.values()}
+    return {row - 1: detail._replace(rule=None) for row, detail in refused.items()}
 
 
 def cents(number: int) -> bytes:
@@ -84,7 +85,7 @@ def test_the_first_field_that_breaks_a_rule_is_named_once() -> None:
     fields = [{"name": name, "type": "int", "maximum": 0} for name in ("a", "b")]
     contract = schema.parse(made.record() | {"fields": fields})
     decoded = decode(contract, [b"\x00\x00", b"\x02\x02", b"\x00\x04"], skip=0)
-    assert {1: Detail("a", "1"), 2: Detail("b", "2")} == check(contract, decoded)
+    assert {1: Detail("a", "1", rule="at most 0"), 2: Detail("b", "2", rule="at most 0")} == check(contract, decoded)
 
 
 def test_the_accepted_contract_judges_and_extra_fields_are_not_looked_at() -> None:
@@ -93,7 +94,25 @@ def test_the_accepted_contract_judges_and_extra_fields_are_not_looked_at() -> No
     extra = {"name": "y", "type": "double"}
     writer = schema.parse(made.record() | {"fields": [extra, {"name": "x", "type": "int"}]})
     nan = b"\x00\x00\x00\x00\x00\x00\xf8\x7f"
-    assert {1: Detail("x", "2")} == check(accepted, decode(writer, [nan + b"\x02", nan + b"\x04"], skip=0))
+    assert {1: Detail("x", "2", rule="at most 1")} == check(
+        accepted, decode(writer, [nan + b"\x02", nan + b"\x04"], skip=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "said"),
+    [
+        ("int", {"minimum": 0, "maximum": 23}, "0 to 23"),
+        ("long", {"maximum": 9007199254740993}, "at most 9007199254740993"),
+        ("double", {"minimum": 0.1}, "at least 0.1, finite numbers"),
+        ("double", {"finite": False, "minimum": 0}, "at least 0"),
+        ("string", {"categories": ["EWR", "JFK", "LGA"]}, "EWR, JFK, LGA"),
+        ("string", {"categories": [str(n) for n in range(12)]}, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
+    ],
+)
+def test_a_rule_is_told_to_who_broke_it(kind: Any, rules: dict[str, Any], said: str) -> None:
+    """In the words of the contract, exact, and short."""
+    assert said == stated(ruled(kind, **rules).fields[0])
 
 
 def test_rules_agree_with_one_value_at_a_time(seed: int) -> None:

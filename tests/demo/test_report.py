@@ -29,7 +29,7 @@ KILL = Kill(
     in_hand={TPS[1]: range(25, 28)},
 )
 VERIFIED = Report(
-    rows=(Row(TPS[0], 0, 0, 60, 60, 60), Row(TPS[1], 0, 0, 40, 40, 40)),
+    rows=(Row(TPS[0], 0, 0, 60, 60, 60, 0), Row(TPS[1], 0, 0, 40, 40, 40, 0)),
     kinds={SCORED: 90, Reason.DUPLICATE.name: 10, Reason.START.name: 2},
     violations={},
     examples=(),

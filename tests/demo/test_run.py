@@ -21,7 +21,7 @@ from streams.demo.workers import NAME
 from streams.dev import state
 from streams.dev.processes import Child, start_mark
 from streams.errors import ConfigError, SetupError
-from streams.reasons import SCORED
+from streams.kafka.produce import RequestProducer
 from streams.slots import holder
 
 FLIGHTS = 3_000
@@ -30,6 +30,7 @@ import sys
 from pathlib import Path
 from streams.cli import _guarded
 from streams.demo.run import run
+from streams.kafka.produce import RequestProducer
 from streams.errors import Stop
 keep, flights = sys.argv[1] == "keep", int(sys.argv[2])
 say = lambda line: print(line, flush=True)
@@ -168,7 +169,7 @@ def _is_right(found: dict[str, Any], text: str) -> None:
     assert "is back as process" in text
     assert "are answered again" in text
     assert "It holds: " in text
-    for kind in set(found["outcomes"]) - {SCORED}:
+    for kind in found["outcomes"]:
         assert f"\n  {kind} " in text, f"no sentence for {kind}"
 
 
@@ -178,19 +179,37 @@ def _asks_by_hand(home: Path) -> None:
     try:
         consumer.until("Waiting for answers.", 30)
         for _ in range(5):
-            subprocess.run([sys.executable, str(home / "produce.py")], check=True, timeout=30)
+            _ask(home)
             try:
-                consumer.until("flights.results by-hand-", 5)
+                consumer.until("SCORED by-hand-", 5)
                 break
             except AssertionError:
                 continue
-        consumer.until("flights.results by-hand-", 1)
+        consumer.until("SCORED by-hand-", 1)
+        _ask(home, "mine", "25")
+        consumer.until("SCORED mine", 10)
+        _ask(home, "mine", "25")
+        consumer.until("DUPLICATE mine", 10)
+        _ask(home, "mine", "26")
+        consumer.until("CONFLICT mine", 10)
+        settings = load(home / "flights.toml")
+        garbage = RequestProducer(settings.kafka, settings.requests[0].topic)
+        garbage.send(b"garbage", b"no avro")
+        consumer.until("DEAD LETTER b'garbage'", 10)
+        garbage.close()
     finally:
         consumer.process.kill()
         consumer.end(10)
     for line in (home / "produce.py", home / "consume.py"):
-        assert len(line.read_text().splitlines()) <= 15
-    assert "flights" == load(home / "flights.toml").app.id
+        assert len(line.read_text().splitlines()) < 20
+    assert "flights" == settings.app.id
+
+
+def _ask(home: Path, *arguments: str) -> None:
+    asked = subprocess.run(
+        [sys.executable, str(home / "produce.py"), *arguments], check=True, timeout=30, capture_output=True, text=True
+    )
+    assert asked.stdout.startswith("asked: ")
 
 
 @pytest.mark.kafka

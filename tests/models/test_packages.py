@@ -107,7 +107,10 @@ def test_extra_fields_may_be_dropped(tmp_path: Path) -> None:
         (replace("golden.jsonl", "UA", "ZZ"), 'refuses it (UNSEEN_CATEGORY, field carrier, "ZZ")'),
         (replace("golden.jsonl", '"score": 0.', '"score": 1.'), "golden.jsonl, line 1: expected 1."),
         (replace("golden.jsonl", '"score": 0.', '"score": NaN, "x": 0.'), "line 1: NaN is not JSON"),
-        (replace("golden.jsonl", '"score": 0.', '"scores": 0.'), "line 1: score: Field required"),
+        (
+            replace("golden.jsonl", '"score": 0.', '"scores": 0.'),
+            "line 1: [score] is missing; [scores] is not known; did you mean `score`?",
+        ),
         (replace("golden.jsonl", '"carrier"', '"airline"'), "no field airline"),
         (replace("golden.jsonl", '"score"', '"contract": "b.avsc", "score"'), "rows for ask.avsc, b.avsc"),
         (keep_lines(19), "golden.jsonl has 19 rows; at least 20"),

@@ -46,6 +46,7 @@ _parsed = {name: fastavro.parse_schema(schema) for name, schema in PRODUCTS.item
 def app(**changes: Any) -> App:
     """Return the application of this world."""
     whole = App(
+        group="loans.scorer",
         results="loans.results",
         outcomes="loans.outcomes",
         dlq={LANE: f"{LANE}.dlq"},

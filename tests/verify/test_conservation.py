@@ -118,7 +118,7 @@ def test_clean() -> None:
     answers = [Answer(0), Answer(1, OUTCOMES), Answer(3, DLQ), Answer(99)]
     report = judged(book([0, 1, 3, 99], answers))
     assert (0, {}, {}) == (report.exit_code, dict(report.violations), dict(report.unchecked))
-    assert [(0, 0, 100, 4, 4)] == [row[1:] for row in report.rows]
+    assert [(0, 0, 100, 4, 4, 0)] == [row[1:] for row in report.rows]
 
 
 def test_nothing_at_all() -> None:
@@ -332,13 +332,20 @@ def test_report_reads_well_and_is_json() -> None:
     assert (1, 2, 1, 1, 0, {"SCORED": 1}) == tuple(
         tree[key] for key in ("exit_code", "requests", "answered", "lost", "doubled", "outcomes")
     )
-    assert {"tp": "in[0]", "start": 0, "log_start": 0, "committed": 100, "requests": 2, "answered": 1} == tree[
-        "partitions"
-    ][0]
+    place = {"tp": "in[0]", "start": 0, "log_start": 0, "committed": 100}
+    assert place | {"requests": 2, "answered": 1, "waiting": 0} == tree["partitions"][0]
     lines = report.lines()
     assert "VIOLATION LOST: 1" in lines
     assert "  LOST  in[0]@2 has no terminal record" in lines
     assert "The guarantee is broken." == lines[-1]
+
+
+def test_what_waits_is_said_and_is_no_violation() -> None:
+    """Who stopped the workers must not read that all is well: nothing behind the committed offset was judged."""
+    report = judged(book([1, 60], scored(1), committed=50, end=63))
+    assert (0, 13) == (report.exit_code, report.as_json()["waiting"])
+    assert any("13 offsets behind the committed ones (in[0])" in line for line in report.lines())
+    assert "behind the committed" not in " ".join(judged(book([1], scored(1))).findings())
 
 
 def test_against_a_slow_and_obvious_judge() -> None:
