@@ -7,7 +7,6 @@ from typing import NamedTuple
 from streams import schemas_dir
 from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
-from streams.avro.schema import parse
 from streams.config import Settings
 from streams.dedupe import salt
 from streams.errors import SetupError
@@ -145,7 +144,7 @@ def _topics(settings: Settings) -> dict[str, Found]:
 
 
 def _model(settings: Settings) -> Loaded:
-    return load(open_store(settings.model.store), settings.model.name, settings.model.version, parse)
+    return load(open_store(settings.model.store), settings.model.name, settings.model.version)
 
 
 def _encoder(name: str) -> Encoder:

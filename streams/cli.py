@@ -171,15 +171,14 @@ def models_register(
 
     Example: streams models register ./flights-late -c flights.toml
     """
-    from streams.avro.schema import parse
     from streams.config import load
     from streams.models.packages import checked, register
     from streams.models.store import open_store
 
     settings = load(config)
-    found = checked(directory, parse)
+    found = checked(directory)
     if not dry_run:
-        register(directory, open_store(settings.model.store), parse)
+        register(directory, open_store(settings.model.store))
     say(
         f"{'may be registered' if dry_run else 'registered'}: {found.name} {found.version}, sha256:{found.digest.hex()}"
     )

@@ -17,7 +17,7 @@ MAY: dict[str, set[str]] = {
     "hall": {"hall"},
     "pipeline": {"hall", "pipeline", "avro"},
     "avro": {"hall", "avro"},
-    "models": {"hall", "models"},
+    "models": {"hall", "models", "avro"},
     "state": {"hall", "state"},
     "kafka": {"hall", "kafka"},
     "recovery": {"hall", "pipeline"},

@@ -63,7 +63,7 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
 
     trained = train(contract_file, home / "package")
     store = open_store(settings.model.store)
-    register_model(trained.folder, store, parse)
+    register_model(trained.folder, store)
     done(
         "model",
         f"LightGBM on {trained.rows:,} flights of January and February; AUC {trained.auc:.3f} on the "
@@ -74,7 +74,7 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
     topics.apply(settings)
     done("topics", f"{', '.join(topics.names(settings))}: {PARTITIONS} partitions each")
 
-    features = load_model(store, NAME, VERSION, parse).manifest.features
+    features = load_model(store, NAME, VERSION).manifest.features
     schema, schema_id = parse(contract_file.read_text("utf-8")).schema, ids[f"{TOPIC}-value"]
     asked = data.requests(data.flights(MONTH))[:flights]
     planned = traffic.march(

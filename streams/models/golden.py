@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from pydantic import ValidationError
 
+from streams.avro.rules import check as broken_rules
 from streams.complaints import complaints
 from streams.config import Section
 from streams.contracts import Contract
@@ -86,6 +87,11 @@ def check(
             decoded = rows.decoded(contract, [golden[at].request for at in lines])
         except ValueError as error:
             raise ConfigError(f"{where}, rows for {name}: {error}") from None
+        for at, detail in broken_rules(contract, decoded).items():
+            raise ConfigError(
+                f"{where}, line {lines[at] + 1}: field {detail.field} is {detail.value}, but the contract allows {detail.rule}; "
+                "a golden row must be a request that is scored"
+            )
         matrix, refusals = features.matrix(decoded, contract, np.arange(len(lines)))
         for at, (reason, detail) in refusals.rows.items():
             raise ConfigError(

@@ -5,10 +5,10 @@ what is checked, and what was checked is what is loaded, so nobody can change a 
 `models register` and at every load, where they are the warm-up, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
 
+from streams.avro.schema import parse
 from streams.contracts import Contract, Decoded
 from streams.errors import ConfigError, SetupError
 from streams.models import golden, manifest, reference
@@ -18,9 +18,6 @@ from streams.models.manifest import Manifest
 from streams.models.store import Files, Store, digest, read
 from streams.ports import Refusals
 from streams.records import Floats, Ints
-
-Parse: TypeAlias = Callable[[str], Contract]
-"""JSON text of a schema to its contract; raises ValueError with a sentence (`avro.schema.parse`)."""
 
 
 class Loaded:
@@ -35,14 +32,14 @@ class Loaded:
     drop_extra_fields: bool
     row_deterministic: bool
 
-    def __init__(self, files: Files, parse: Parse) -> None:
+    def __init__(self, files: Files) -> None:
         """Run every check on a package.
 
         Raises: ConfigError that names the file and what is wrong with it; SetupError where a library is missing.
         """
         about = self.manifest = manifest.parse(_content(files, manifest.FILE))
         self.name, self.version, self.digest = about.name, about.version, digest(files)
-        contracts = {each.contract: _contract(files, each.contract, parse) for each in about.accepts}
+        contracts = {each.contract: _contract(files, each.contract) for each in about.accepts}
         self.accepts = tuple(contracts.values())
         _one_identity(contracts)
         self.drop_extra_fields = about.extra_fields == "drop"
@@ -72,39 +69,39 @@ class Loaded:
         return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
 
 
-def checked(folder: Path, parse: Parse) -> Loaded:
+def checked(folder: Path) -> Loaded:
     """Return the model of a package's folder that passes every check. Raises: ConfigError, SetupError."""
-    return _checked(read(folder), parse, str(folder))
+    return _checked(read(folder), str(folder))
 
 
-def register(folder: Path, store: Store, parse: Parse) -> bytes:
+def register(folder: Path, store: Store) -> bytes:
     """Check a package's folder and put it in the store under its name and version; return its digest (32 bytes).
 
     The same content again changes nothing. Raises: ConfigError for what is wrong with the package, and for a version
     that is taken by other content; SetupError where the store or a library cannot be used.
     """
     files = read(folder)
-    model = _checked(files, parse, str(folder))
+    model = _checked(files, str(folder))
     store.put(model.digest.hex(), files)
     _verified(store, model.digest.hex())
     store.claim(model.name, model.version, model.digest.hex())
     return model.digest
 
 
-def load(store: Store, name: str, version: str, parse: Parse) -> Loaded:
+def load(store: Store, name: str, version: str) -> Loaded:
     """Return a registered model, its digest verified and its golden rows answered.
 
     Raises: ConfigError where there is no such model; SetupError where the store's copy is not what was registered.
     """
-    model = _checked(_verified(store, store.find(name, version)), parse, f"model {name} {version} in {store}")
+    model = _checked(_verified(store, store.find(name, version)), f"model {name} {version} in {store}")
     if (model.name, model.version) != (name, version):
         raise SetupError(f"model store {store}: {name} {version} stands for a package of {model.name} {model.version}")
     return model
 
 
-def _checked(files: Files, parse: Parse, where: str) -> Loaded:
+def _checked(files: Files, where: str) -> Loaded:
     try:
-        return Loaded(files, parse)
+        return Loaded(files)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
@@ -144,7 +141,7 @@ def _content(files: Files, path: str) -> bytes:
         raise ConfigError(f"the package has no file `{path}`; it has {', '.join(sorted(files)) or 'none'}") from None
 
 
-def _contract(files: Files, path: str, parse: Parse) -> Contract:
+def _contract(files: Files, path: str) -> Contract:
     try:
         return parse(_content(files, path).decode("utf-8"))
     except ValueError as error:

@@ -22,7 +22,6 @@ import numpy as np
 
 from streams import schemas_dir, topics
 from streams.avro.encode import Doubles, Encoder, Longs, Slices
-from streams.avro.schema import parse
 from streams.config import load
 from streams.demo.train import train
 from streams.dev import Stack
@@ -118,7 +117,7 @@ class Bench(Application):
 
         found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
         self.schema_id = found["bench.requests.live-value"]
-        register_model(package, open_store(self.settings.model.store), parse)
+        register_model(package, open_store(self.settings.model.store))
         topics.apply(self.settings)
         self.admin, self.workers = Admin(self.settings.kafka), []
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from streams import schemas_dir
-from streams.avro.schema import parse
 from streams.demo import data
 from streams.demo.train import Trained, train
 from streams.models import packages
@@ -31,8 +30,8 @@ def trained(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
 @pytest.fixture(scope="session")
 def model(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     store = FileStore(tmp_path_factory.mktemp("flights") / "store")
-    packages.register(trained.folder, store, parse)
-    return packages.load(store, "flights-late", "1", parse)
+    packages.register(trained.folder, store)
+    return packages.load(store, "flights-late", "1")
 
 
 @pytest.fixture(scope="session")

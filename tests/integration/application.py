@@ -19,7 +19,6 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from streams import schemas_dir, topics
 from streams.avro.encode import encode_one
-from streams.avro.schema import parse
 from streams.config import Settings, load
 from streams.dev import Stack
 from streams.headers import origin_of
@@ -96,7 +95,7 @@ class Application:
         found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
         self.schema_id = found[f"{self.lanes[0]}-value"]
         package = small_packages.write(small_packages.files(), self.home / "package")
-        register_model(package, open_store(self.settings.model.store), parse)
+        register_model(package, open_store(self.settings.model.store))
 
     # requests
 

@@ -16,7 +16,6 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from streams.avro.schema import parse
 from streams.dev import Stack
 from streams.errors import OffsetsError, SlotTaken
 from streams.models import packages, store
@@ -47,7 +46,7 @@ def test_every_request_is_answered_once_with_the_model_s_own_score(application: 
     app.ask((f"r{number}" for number in range(300)), carrier="B6", delay=12.5)
     app.start()
     app.drained()
-    model = packages.load(store.open_store(app.settings.model.store), "late", "1", parse)
+    model = packages.load(store.open_store(app.settings.model.store), "late", "1")
     expected = float(model.score(np.array([[1.0, 12.5]]))[0])
     answers = app.terminals()
     assert [expected] * 300 == [answer["score"] for answer in answers]

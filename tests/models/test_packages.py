@@ -46,8 +46,8 @@ def keep_lines(count: int) -> Change:
 def test_a_registered_model_is_loaded_and_scores(tmp_path: Path) -> None:
     """It answers as a `ports.Model`, by the name and version it was registered under."""
     store = FileStore(tmp_path / "store")
-    registered = packages.register(write(files(), tmp_path / "late"), store, parse)
-    model: Model = packages.load(store, "late", "1", parse)
+    registered = packages.register(write(files(), tmp_path / "late"), store)
+    model: Model = packages.load(store, "late", "1")
     assert (registered, 32) == (model.digest, len(model.digest))
     assert ("late", "1", False, True) == (model.name, model.version, model.drop_extra_fields, model.row_deterministic)
     assert (parse(CONTRACT),) == model.accepts
@@ -64,20 +64,20 @@ def test_registering_again_changes_nothing(tmp_path: Path) -> None:
     """The same content is the same digest; the store is untouched."""
     store = FileStore(tmp_path / "store")
     folder = write(files(), tmp_path / "late")
-    first = packages.register(folder, store, parse)
+    first = packages.register(folder, store)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
-    assert first == packages.register(folder, store, parse)
+    assert first == packages.register(folder, store)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
 
 
 def test_a_version_is_never_given_to_other_content(tmp_path: Path) -> None:
     """Another package under the same name and version is refused, and the first one still loads."""
     store = FileStore(tmp_path / "store")
-    first = packages.register(write(files(), tmp_path / "a"), store, parse)
+    first = packages.register(write(files(), tmp_path / "a"), store)
     other = changed(replace("manifest.toml", "horizon_hours = 48", "horizon_hours = 24"))
     with pytest.raises(ConfigError, match="late 1 is registered with other content"):
-        packages.register(write(other, tmp_path / "b"), store, parse)
-    assert first == packages.load(store, "late", "1", parse).digest
+        packages.register(write(other, tmp_path / "b"), store)
+    assert first == packages.load(store, "late", "1").digest
 
 
 def test_extra_fields_may_be_dropped(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_extra_fields_may_be_dropped(tmp_path: Path) -> None:
         replace("manifest.toml", 'artifact = "model.txt"', 'artifact = "model.txt"\nextra_fields = "drop"')
     )
     store = FileStore(tmp_path / "store")
-    packages.register(write(lenient, tmp_path / "late"), store, parse)
-    assert packages.load(store, "late", "1", parse).drop_extra_fields
+    packages.register(write(lenient, tmp_path / "late"), store)
+    assert packages.load(store, "late", "1").drop_extra_fields
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,10 @@ def test_extra_fields_may_be_dropped(tmp_path: Path) -> None:
         (replace("golden.jsonl", '"carrier"', '"airline"'), "no field airline"),
         (replace("golden.jsonl", '"score"', '"contract": "b.avsc", "score"'), "rows for ask.avsc, b.avsc"),
         (keep_lines(19), "golden.jsonl has 19 rows; at least 20"),
+        (
+            replace("ask.avsc", '"string"}, {"name": "delay"', '"string", "categories": ["B6"]}, {"name": "delay"'),
+            'line 1: field carrier is "DL", but the contract allows B6',
+        ),
         (replace("model.txt", "leaf_value=-", "leaf_value=+"), "rows differ"),
         (replace("model.txt", "tree\n", "\x80pickle"), "not a LightGBM text model"),
         (replace("reference.json", '"carrier"', '"airline"'), "reference.json describes the features airline"),
@@ -123,7 +127,7 @@ def test_a_package_with_a_fault_is_not_registered(tmp_path: Path, change: Change
     """The error names the folder, the file and what is wrong; nothing reaches the store."""
     folder = write(changed(change), tmp_path / "late")
     with pytest.raises(ConfigError) as raised:
-        packages.register(folder, FileStore(tmp_path / "store"), parse)
+        packages.register(folder, FileStore(tmp_path / "store"))
     assert str(raised.value).startswith(f"{folder}: ")
     assert problem in str(raised.value)
     assert not (tmp_path / "store").exists()
@@ -138,10 +142,10 @@ def test_every_accepted_contract_needs_a_golden_row(tmp_path: Path) -> None:
     package["ask2.avsc"] = json.dumps(second).encode()
     store = FileStore(tmp_path / "store")
     with pytest.raises(ConfigError, match=re.escape("the manifest accepts ask.avsc, ask2.avsc")):
-        packages.register(write(package, tmp_path / "late"), store, parse)
+        packages.register(write(package, tmp_path / "late"), store)
     replace("golden.jsonl", '"score"', '"contract": "ask2.avsc", "score"', 7)(package)
-    packages.register(write(package, tmp_path / "late"), store, parse)
-    assert 2 == len(packages.load(store, "late", "1", parse).accepts)
+    packages.register(write(package, tmp_path / "late"), store)
+    assert 2 == len(packages.load(store, "late", "1").accepts)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_accepted_contracts_name_requests_alike(tmp_path: Path, naming: dict[str
     package = changed(replace("manifest.toml", accepts, accepts + '\n[[accepts]]\ncontract = "ask2.avsc"'))
     package["ask2.avsc"] = json.dumps(second).encode()
     with pytest.raises(ConfigError, match=r"ask\.avsc and ask2\.avsc differ in the record's key"):
-        packages.register(write(package, tmp_path / "late"), FileStore(tmp_path / "store"), parse)
+        packages.register(write(package, tmp_path / "late"), FileStore(tmp_path / "store"))
 
 
 def test_a_tolerance_lets_small_differences_pass(tmp_path: Path) -> None:
@@ -169,17 +173,17 @@ def test_a_tolerance_lets_small_differences_pass(tmp_path: Path) -> None:
     near = replace("golden.jsonl", repr(line["score"]), repr(float(np.nextafter(line["score"], 1))))
     store = FileStore(tmp_path / "store")
     with pytest.raises(ConfigError, match="1 of 40 rows differ"):
-        packages.register(write(changed(near), tmp_path / "late"), store, parse)
+        packages.register(write(changed(near), tmp_path / "late"), store)
     package = changed(near)
     replace("manifest.toml", 'file = "golden.jsonl"', 'file = "golden.jsonl"\ntolerance = 1e-9')(package)
-    packages.register(write(package, tmp_path / "late"), store, parse)
+    packages.register(write(package, tmp_path / "late"), store)
 
 
 def test_a_damaged_store_is_found_out_before_anything_is_opened(tmp_path: Path) -> None:
     """One flipped bit, a file more, or a file less: the digest tells, at load and when registering again."""
     store = FileStore(tmp_path / "store")
     folder = write(files(), tmp_path / "late")
-    kept = tmp_path / "store" / "packages" / packages.register(folder, store, parse).hex()
+    kept = tmp_path / "store" / "packages" / packages.register(folder, store).hex()
     model = (kept / "model.txt").read_bytes()
     for damage in (
         lambda: (kept / "model.txt").write_bytes(model.replace(b"leaf_value=-", b"leaf_value=+", 1)),
@@ -188,18 +192,18 @@ def test_a_damaged_store_is_found_out_before_anything_is_opened(tmp_path: Path) 
     ):
         damage()
         with pytest.raises(SetupError, match="changed or damaged"):
-            packages.load(store, "late", "1", parse)
+            packages.load(store, "late", "1")
         with pytest.raises(SetupError, match="changed or damaged"):
-            packages.register(folder, store, parse)
+            packages.register(folder, store)
         (kept / "model.txt").write_bytes(model)
         (kept / "more.txt").unlink(missing_ok=True)
-    assert digest(files()) == packages.load(store, "late", "1", parse).digest
+    assert digest(files()) == packages.load(store, "late", "1").digest
 
 
 def test_a_name_that_stands_for_another_model_is_found_out(tmp_path: Path) -> None:
     """A store whose names were edited by hand does not answer with another model."""
     store = FileStore(tmp_path / "store")
-    registered = packages.register(write(files(), tmp_path / "late"), store, parse)
+    registered = packages.register(write(files(), tmp_path / "late"), store)
     store.claim("late", "2", registered.hex())
     with pytest.raises(SetupError, match="late 2 stands for a package of late 1"):
-        packages.load(store, "late", "2", parse)
+        packages.load(store, "late", "2")
