@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from streams.demo.play import Kill, Played
-from streams.demo.watch import Example, Watch
+from streams.demo.watch import Watch
 from streams.reasons import SCORED, Reason
 from streams.records import TP
 from streams.verify.report import Report
@@ -53,7 +53,8 @@ class Found(NamedTuple):
     played: Played
     silence: Silence | None
     """None if nobody was killed."""
-    examples: Mapping[str, Example]
+    sentences: Mapping[str, str]
+    """Of each kind of answer, what its sender was told."""
     verified: Report
     versions: Mapping[str, str]
 
@@ -154,7 +155,7 @@ class Found(NamedTuple):
         for kind, count in sorted(self.outcomes.items(), key=lambda each: -each[1]):
             told = "A prediction: score, label, and which model and contract it comes from."
             if kind != SCORED:
-                told = self.examples.get(kind, Example("?", "(none was seen)", "?", "?")).sentence
+                told = self.sentences.get(kind, "(none was seen)")
             head, *rest = textwrap.wrap(told, WIDTH - 28)
             yield f"{kind:16}{count:>8,}  {head}"
             yield from (f"{'':26}{line}" for line in rest)

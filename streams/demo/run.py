@@ -113,7 +113,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
         expected=stage.traffic.expected(),
         played=played,
         silence=Silence.around(played.kill, watch) if played.kill else None,
-        examples=watch.examples,
+        sentences=watch.sentences,
         verified=verified,
         versions=_versions(),
     )

@@ -19,18 +19,6 @@ AROUND_MS = (1_000, 10_000)
 """How long before and after a kill its silence is looked for."""
 
 
-class Example(NamedTuple):
-    """The first answer of its kind that was seen."""
-
-    topic: str
-    """Where the answer lies."""
-    sentence: str
-    key: str
-    """The request's key."""
-    at: str
-    """Where the request lies."""
-
-
 class Answered(NamedTuple):
     """One request that was answered, and when its answer was appended."""
 
@@ -47,7 +35,8 @@ class Watch:
         self._result = Reader((folder / "result.avsc").read_text("utf-8"))
         self._outcome = Reader((folder / "outcome.avsc").read_text("utf-8"))
         self.kinds: Counter[str] = Counter()
-        self.examples: dict[str, Example] = {}
+        self.sentences: dict[str, str] = {}
+        """Of each kind, the first that was seen."""
         self.answered: dict[TP, list[Answered]] = {}
         """By the request's partition, in the order seen."""
 
@@ -97,9 +86,7 @@ class Watch:
         offset = fields["request_offset"]
         self.kinds[kind] += 1
         self.answered.setdefault(tp, []).append(Answered(offset, record.append_ms))
-        if kind not in self.examples:
-            key = (record.key or b"").decode("utf-8", "replace")
-            self.examples[kind] = Example(record.tp.topic, sentence, key, f"{tp} offset {offset:,}")
+        self.sentences.setdefault(kind, sentence)
 
 
 def longest_gap(times: Iterable[int], begin: int, end: int) -> int:

@@ -11,7 +11,7 @@ from streams.config import load
 from streams.demo.live import wants_colour
 from streams.demo.play import Kill, Played
 from streams.demo.report import Found, Silence
-from streams.demo.watch import Answered, Example, Watch, longest_gap
+from streams.demo.watch import Answered, Watch, longest_gap
 from streams.reasons import SCORED, Reason
 from streams.records import TP
 from streams.verify.report import Report, Row
@@ -41,7 +41,7 @@ FOUND = Found(
     expected={SCORED: 90, Reason.DUPLICATE.name: 10},
     played=Played(total=100, sent=100, sending_s=0.1, lag=0, kill=KILL, restarted_ms=400),
     silence=Silence(uncommitted=5, in_hand=3, silent_ms={TPS[0]: 40, TPS[1]: 1_200}, answering_ms=1_190),
-    examples={Reason.DUPLICATE.name: Example("flights.outcomes", "It was answered before.", "a key", "a place")},
+    sentences={Reason.DUPLICATE.name: "It was answered before."},
     verified=VERIFIED,
     versions={},
 )
