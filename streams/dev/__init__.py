@@ -9,6 +9,7 @@ Nothing here is for production: one node, no replicas, no security, loopback onl
 """
 
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from streams.dev import state
@@ -62,7 +63,7 @@ def up(
     with locked(directory / "lock", say):
         parts = status(directory)
         if parts and all(part.up for part in parts):
-            where = "" if directory == DEFAULT_DIRECTORY.absolute() else f" --dir {directory}"
+            where = "" if directory == DEFAULT_DIRECTORY.absolute() else f" --dir {quote(str(directory))}"
             say(f"Already up in {directory}, on the ports it was started with; `streams dev down{where}` ends it.")
             return _running(directory, parts)
         for part in _down(directory):
