@@ -171,8 +171,8 @@ def test_up_stays_up_status_sees_it_and_down_ends_it(folder: Path) -> None:
     said: list[str] = []
     again = up(folder, *free_ports(2), say=said.append)
     assert (f"{HOST}:{broker_port}", parts["registry"].address) == (again.bootstrap, again.registry_url)
-    down = f"streams dev down --dir {quote(str(folder))}"
-    assert [f"Already up in {folder}, on the ports it was started with; `{down}` ends it."] == said
+    ending = f"streams dev down --dir {quote(str(folder))}"
+    assert [f"Already up in {folder}, on the ports it was started with; `{ending}` ends it."] == said
     assert parts == {part.name: part for part in status(folder)}
 
     assert down(folder)
