@@ -23,6 +23,7 @@ from streams.kafka.outsider import QUIET, outsider
 from streams.records import TP
 
 _VISIBLE_S = 10.0
+_STALE_S = 0.5
 _MOVING = (
     KafkaError._NOENT,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -127,6 +128,7 @@ class Admin:
         asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
         offsets: dict[TP, int] = {}
         deadline = time.monotonic() + _VISIBLE_S
+        stale = time.monotonic() + _STALE_S
         while asked:
             moving = _MOVING if time.monotonic() < deadline else ()
             for tp, future in self._admin.list_offsets(asked, request_timeout=self._timeout_s).items():
@@ -136,7 +138,9 @@ class Admin:
             asked = {at: spec for at in asked if (at.topic, at.partition) not in offsets}
             if asked:
                 time.sleep(0.05)
+            if asked and time.monotonic() > stale:
                 self._admin = self._fresh()  # the old one goes on asking with the leader's epoch that it knows
+                stale = time.monotonic() + _STALE_S
         return offsets
 
     def committed(self, group: str, tps: Sequence[TP]) -> dict[TP, int | None]:
