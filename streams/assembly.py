@@ -118,6 +118,7 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
         dlq={topic: settings.dlq(topic) for topic in lanes},
         dlq_bytes={settings.dlq(topic): _message_bytes(found[settings.dlq(topic)]) for topic in lanes},
         topic_ids={topic: found[topic].topic_id for topic in lanes},
+        changelog_id=found[settings.changelog].topic_id,
         partitions=settings.partitions,
         partition_of=partition_of,
         salt=salt(settings.app.id),

@@ -58,7 +58,10 @@ def begin_where_nothing_began(
         first = admin.offsets(missing, "latest" if from_end else "earliest")
         ids = {tp.topic: found[tp.topic].topic_id for tp in missing}
         frames = [
-            (TP(settings.changelog, tp.partition), frame_put(tp.topic, Frame(ids[tp.topic], offset)))
+            (
+                TP(settings.changelog, tp.partition),
+                frame_put(tp.topic, Frame(ids[tp.topic], offset, found[settings.changelog].topic_id)),
+            )
             for tp, offset in first.items()
         ]
         return Beginning(first, frames, [_starts(settings.outcomes, outcome_id, first, ids)])

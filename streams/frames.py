@@ -3,6 +3,7 @@
 Keys begin with a tag, so the two can share a log; values begin with a format byte, and version n reads n-1:
 
     frame   key = b"f" + topic as UTF-8      value = 1 · topic id (16 bytes) · next offset (int64, big-endian)
+                                                     · the changelog's own topic id (16 bytes)
     entry   key = b"d" + …                   value = what `dedupe` says
 
 A frame's partition is the changelog partition that it lies in: partition i of every lane shares one changelog partition.
@@ -19,17 +20,18 @@ ENTRY = b"d"
 FORMAT = 1
 """The format byte that this version writes into frames."""
 
-_VALUE = struct.Struct(">B16sq")
+_VALUE = struct.Struct(">B16sq16s")
 
 
 def frame_put(topic: str, frame: Frame) -> Put:
     """Return the changelog record that says how far a partition of `topic` was consumed.
 
-    Raises: ValueError if the topic id is not 16 bytes long (`struct` would pad or cut it without a word).
+    Raises: ValueError if an id is not 16 bytes long (`struct` would pad or cut it without a word).
     """
-    if len(frame.topic_id) != 16:
-        raise ValueError(f"the id of topic {topic} has {len(frame.topic_id)} bytes, not 16")
-    return Put(FRAME + topic.encode(), _VALUE.pack(FORMAT, frame.topic_id, frame.next_offset))
+    for name, topic_id in ((topic, frame.topic_id), ("the changelog", frame.log_id)):
+        if len(topic_id) != 16:
+            raise ValueError(f"the id of {name} has {len(topic_id)} bytes, not 16")
+    return Put(FRAME + topic.encode(), _VALUE.pack(FORMAT, frame.topic_id, frame.next_offset, frame.log_id))
 
 
 def is_frame(key: bytes) -> bool:
@@ -49,5 +51,5 @@ def parse_frame(put: Put) -> tuple[str, Frame]:
             f"a frame of {len(put.value)} bytes, format {put.value[:1].hex() or 'none'}: this version reads format {FORMAT} "
             f"of {_VALUE.size} bytes. Was the changelog written by a newer version?"
         )
-    _, topic_id, next_offset = _VALUE.unpack(put.value)
-    return put.key[1:].decode(), Frame(topic_id, next_offset)
+    _, topic_id, next_offset, log_id = _VALUE.unpack(put.value)
+    return put.key[1:].decode(), Frame(topic_id, next_offset, log_id)

@@ -74,7 +74,6 @@ class Loop:
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
-        self._changelog_id = edges.changelog.topic_id()
         self._owned: frozenset[TP] = frozenset()
         self._held: dict[TP, Held] = {}
         self._wanted: frozenset[Pair] = frozenset()
@@ -147,7 +146,7 @@ class Loop:
     def _apply(self, step: Step, ended: Ended) -> None:
         """Repeat the committed transaction locally; only a restart can tell how far a failed one came."""
         for partition, puts in step.puts.items():
-            self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, ended.checkpoints[partition]))
+            self._edges.store.apply(partition, puts, Checkpoint(self._app.changelog_id, ended.checkpoints[partition]))
         self._aborts = 0
         if not self._slow:
             self._limit = min(self._limit * 2, self._records)
@@ -220,7 +219,7 @@ class Loop:
         if not assignment.tps:
             return
         begun = self._clock()
-        positions = recover(assignment.tps, self._edges, self._app, self._changelog_id, self._goes_on)
+        positions = recover(assignment.tps, self._edges, self._app, self._goes_on)
         if positions is not None:
             self._edges.source.start(positions)
             partitions = sorted({tp.partition for tp in positions})

@@ -103,6 +103,8 @@ class Frame(NamedTuple):
 
     topic_id: bytes
     next_offset: int
+    log_id: bytes
+    """Id of the changelog topic that the writer's state is a fold of: a worker that outlived it betrays itself."""
 
 
 class Hold(NamedTuple):

@@ -21,9 +21,7 @@ STILL_CHUNKS = 250
 """So many empty chunks in a row, a tenth of a second each: no transaction of ours can be open that long."""
 
 
-def recover(
-    tps: frozenset[TP], edges: Edges, app: App, changelog_id: bytes, goes_on: Callable[[], bool]
-) -> dict[TP, int] | None:
+def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bool]) -> dict[TP, int] | None:
     """Return where to go on in each partition that was just assigned.
 
     Committed offsets are read first, and that waits for pending transactions; then the changelog's end, open
@@ -34,20 +32,19 @@ def recover(
         tps: the assignment.
         edges: the ports.
         app: what the pure functions must know.
-        changelog_id: the changelog topic's id, 16 bytes.
         goes_on: asked between two steps; False if ownership changed, or the worker is asked to stop.
     Returns: None if it does not go on.
     Raises: OffsetsError where a person must decide; SetupError where the group assigns lanes apart.
     """
     _together(tps, app)
     _same_topics(edges.source.topic_ids(), app)
-    if edges.changelog.topic_id() != changelog_id:
+    if edges.changelog.topic_id() != app.changelog_id:
         raise _forgotten("it was deleted and created again while this worker ran")
     committed = edges.source.committed(tps)
     partitions = sorted({tp.partition for tp in tps})
     logs = edges.changelog.bounds(partitions)
     for partition, bounds in logs.items():
-        if not _restore(partition, bounds, edges, changelog_id, goes_on):
+        if not _restore(partition, bounds, edges, app.changelog_id, goes_on):
             return None
     positions = {
         tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app) for tp in sorted(tps)
@@ -61,7 +58,7 @@ def recover(
         if positions[tp] < start:
             if not goes_on():
                 return None
-            _record_gap(tp, positions[tp], start, edges, app, changelog_id)
+            _record_gap(tp, positions[tp], start, edges, app)
             positions[tp] = start
     return positions
 
@@ -86,15 +83,15 @@ def _same_topics(found: Mapping[str, bytes], app: App) -> None:
 def _recreated(topic: str, was: bytes, now: bytes) -> OffsetsError:
     return OffsetsError(
         f"TOPIC_RECREATED: {topic} had the id {topic_id_text(was)} and now has {topic_id_text(now)}: it was deleted and created "
-        "again, so the committed offsets mean nothing. Nothing was read. Start over under a new app.id, or restore the topic"
+        "again, so the committed offsets mean nothing. Nothing was read. Start over under a new app.id"
     )
 
 
 def _forgotten(why: str) -> OffsetsError:
     return OffsetsError(
         f"CHANGELOG_RECREATED: the changelog is not the one that the state is a fold of: {why}. What was answered before is not "
-        "known any more: going on would score repeats a second time. Nothing was read. Restore the changelog, or start over "
-        "under a new app.id"
+        "known any more: going on would score repeats a second time. Nothing was read. Stop all workers, and start over under a "
+        "new app.id"
     )
 
 
@@ -125,7 +122,7 @@ def _restore(
     return True
 
 
-def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, changelog_id: bytes) -> None:
+def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App) -> None:
     """Answer, with one record, what retention deleted before it was read."""
     step = gap(tp, committed, log_start, edges.source.lease(), app)
     ended = edges.sink.transact(step)
@@ -133,7 +130,7 @@ def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App, 
         raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
     log.error("offsets deleted before they were read", at=str(tp), first=committed, until=log_start)
     for partition, puts in step.puts.items():
-        edges.store.apply(partition, puts, Checkpoint(changelog_id, ended.checkpoints[partition]))
+        edges.store.apply(partition, puts, Checkpoint(app.changelog_id, ended.checkpoints[partition]))
 
 
 def _frame(store: Store, tp: TP) -> Frame | None:
@@ -156,6 +153,8 @@ def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, 
         raise _forgotten(f"the group committed {committed} for {tp}, and it has no frame, although it begins at 0")
     if frame is None:
         return committed
+    if frame.log_id != app.changelog_id:
+        raise _forgotten("a worker that was there before has gone on writing to it")
     if frame.topic_id != app.topic_ids[tp.topic]:
         raise _recreated(tp.topic, frame.topic_id, app.topic_ids[tp.topic])
     if frame.next_offset != committed:

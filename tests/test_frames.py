@@ -10,24 +10,26 @@ from streams.reasons import Reason
 from streams.records import Frame, Origin, Put
 
 ID = bytes(range(16))
+LOG = b"L" * 16
 
 
 def test_frame_bytes() -> None:
-    """The format is pinned: tag and topic; format byte, topic id, offset in big-endian."""
-    assert Put(b"fin", b"\x01" + ID + b"\x00\x00\x00\x00\x00\x00\x01\x02") == frame_put("in", Frame(ID, 258))
+    """The format is pinned: tag and topic; format byte, topic id, offset in big-endian, the changelog's id."""
+    value = b"\x01" + ID + b"\x00\x00\x00\x00\x00\x00\x01\x02" + LOG
+    assert Put(b"fin", value) == frame_put("in", Frame(ID, 258, LOG))
 
 
 @given(st.text(min_size=1), st.binary(min_size=16, max_size=16), st.integers(0, 2**63 - 1))
 def test_frame_round_trip(topic: str, topic_id: bytes, offset: int) -> None:
     """What was written is read again; a frame's key is never a state entry's."""
-    put = frame_put(topic, Frame(topic_id, offset))
+    put = frame_put(topic, Frame(topic_id, offset, LOG))
     assert is_frame(put.key)
-    assert (topic, Frame(topic_id, offset)) == parse_frame(put)
+    assert (topic, Frame(topic_id, offset, LOG)) == parse_frame(put)
 
 
 def test_what_is_no_frame_is_refused() -> None:
     """Other keys, other formats and cut values raise; they are never read as some offset."""
-    good = frame_put("in", Frame(ID, 1))
+    good = frame_put("in", Frame(ID, 1, LOG))
     assert not is_frame(ENTRY + b"x")
     assert not is_frame(b"")
     for bad in (
@@ -39,7 +41,9 @@ def test_what_is_no_frame_is_refused() -> None:
         with pytest.raises(ValueError):
             parse_frame(bad)
     with pytest.raises(ValueError, match="16"):
-        frame_put("in", Frame(b"short", 1))
+        frame_put("in", Frame(b"short", 1, LOG))
+    with pytest.raises(ValueError, match="16"):
+        frame_put("in", Frame(ID, 1, b"short"))
 
 
 def test_topic_id_is_written_as_kafka_writes_it() -> None:

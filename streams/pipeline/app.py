@@ -19,6 +19,8 @@ class App(NamedTuple):
     """The largest record that each dead-letter topic (by name) takes."""
     topic_ids: Mapping[str, bytes]
     """16-byte id of each request topic."""
+    changelog_id: bytes
+    """16-byte id of the changelog topic, as it was when this worker began."""
     partitions: int
     partition_of: Callable[[bytes, int], int]
     """(key, partitions) to partition: murmur2, as Java's default partitioner has it."""

@@ -13,7 +13,7 @@ from streams.pipeline.planning import Plan
 from streams.pipeline.results import puts, results
 from streams.ports import Model
 from streams.reasons import REASONS, SCORED, Reason
-from streams.records import TP, Batch, Block, Detail, Floats, Frame, Headers, Lease, Step
+from streams.records import TP, Batch, Block, Detail, Floats, Frame, Headers, Lease, Put, Step
 
 ALLOWED_HEADERS = frozenset({"correlation-id", "kafka_correlationId", "traceparent"})
 """Request headers of which the last of each name is copied to the terminal record, if its value has at most HEADER_BYTES."""
@@ -37,7 +37,7 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     blocks += dead_letters(plan, letters, app)
     changes, ends = puts(plan, answers, app), _ends(batch)
     for tp, offset in ends.items():
-        changes.setdefault(tp.partition, []).append(frame_put(tp.topic, Frame(app.topic_ids[tp.topic], offset)))
+        changes.setdefault(tp.partition, []).append(_frame(tp, offset, app))
     counts = Counter(reason.name for reason in plan.reason)
     counts[SCORED] = counts.pop(Reason.NONE.name, 0)
     return Step(batch.lease, blocks, changes, ends, counts)
@@ -67,10 +67,12 @@ def _sorted(plan: Plan, places: Sequence[Place | None], app: App) -> tuple[Plan,
 
 def gap(tp: TP, committed: int, log_start: int, lease: Lease, app: App) -> Step:
     """Return the transaction that records that requests were deleted by retention before they were read."""
-    topic_id = app.topic_ids[tp.topic]
     block = Block(app.outcomes, [tp.partition], [None], gap_values(tp, committed, log_start, app))
-    frame = frame_put(tp.topic, Frame(topic_id, log_start))
-    return Step(lease, [block], {tp.partition: [frame]}, {tp: log_start}, {Reason.GAP.name: 1})
+    return Step(lease, [block], {tp.partition: [_frame(tp, log_start, app)]}, {tp: log_start}, {Reason.GAP.name: 1})
+
+
+def _frame(tp: TP, next_offset: int, app: App) -> Put:
+    return frame_put(tp.topic, Frame(app.topic_ids[tp.topic], next_offset, app.changelog_id))
 
 
 def _ends(batch: Batch) -> dict[TP, int]:

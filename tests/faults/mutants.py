@@ -28,7 +28,7 @@ def state_before_commit() -> None:
     def early(self: Loop, batch: Batch, step: Step) -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
-            self._edges.store.apply(partition, puts, Checkpoint(self._changelog_id, end - 1))
+            self._edges.store.apply(partition, puts, Checkpoint(self._app.changelog_id, end - 1))
         time.sleep(WINDOW_S)
         finish(self, batch, step)
 

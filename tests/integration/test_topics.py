@@ -88,7 +88,7 @@ def test_apply_makes_what_plan_says_and_is_stable(app: Settings, admin: Admin) -
     assert str(MESSAGE_BYTES + 65_536) == found[app.dlq(app.requests[0].topic)].configs["max.message.bytes"]
     begun = dict.fromkeys(sources(app), 0)
     assert begun == admin.committed(app.group, sources(app))
-    assert {tp: Frame(found[tp.topic].topic_id, 0) for tp in begun} == frames(app)
+    assert {tp: Frame(found[tp.topic].topic_id, 0, found[app.changelog].topic_id) for tp in begun} == frames(app)
     records = starts(app)
     assert sorted(begun) == sorted(TP(record["request_topic"], record["request_partition"]) for record in records)
     for record in records:

@@ -52,6 +52,7 @@ def app(**changes: Any) -> App:
         dlq={LANE: f"{LANE}.dlq"},
         dlq_bytes={f"{LANE}.dlq": 1_048_588},
         topic_ids={LANE: b"T" * 16},
+        changelog_id=b"L" * 16,
         partitions=PARTITIONS,
         partition_of=partition_of,
         salt=salt("loans"),

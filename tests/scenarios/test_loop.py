@@ -18,7 +18,6 @@ from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
 from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, loan, numbered, run, sent
 from tests.scenarios.twin import (
-    CHANGELOG_ID,
     TPS,
     Log,
     TwinChangelog,
@@ -236,7 +235,7 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
         store.open(partition)
         store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
     edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT), AmountModel())
-    recover(TPS, edges, log.app, CHANGELOG_ID, lambda: True)
+    recover(TPS, edges, log.app, lambda: True)
     assert folded(log) == state(store)
 
 
@@ -261,23 +260,17 @@ def test_a_changelog_that_was_recreated_is_not_trusted() -> None:
 
 
 def test_a_changelog_recreated_under_live_workers_is_noticed_by_the_next_recovery() -> None:
-    """Frames of the new log agree with the offsets, but it has forgotten what was answered before: nothing is read."""
+    """Frames of the new log agree with the offsets, but it has forgotten what was answered before: nothing is read.
+
+    The worker that was there sees another topic; the next one sees frames of a worker that knew another topic.
+    """
     log = Log(numbered([sent("a"), sent("b")]))
-
-    class Recreated(TwinChangelog):
-        lives = iter([CHANGELOG_ID, b"N" * 16])
-
-        def topic_id(self) -> bytes:
-            return next(self.lives)
-
-    edges = Edges(
-        TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Recreated(log), TwinContracts(), AmountModel()
-    )
-    loop = Loop(
-        edges, log.app, records=4, age_ms=1, turn_s=1.0, transact_s=1.0, watch=lambda _: None, wait=lambda _: False
-    )
-    with pytest.raises(OffsetsError, match="CHANGELOG_RECREATED"):
-        loop.turn()
+    log.changelog_id = b"N" * 16
+    with pytest.raises(OffsetsError, match=r"CHANGELOG_RECREATED.*while this worker ran"):
+        live(log)
+    log.app = log.app._replace(changelog_id=log.changelog_id)
+    with pytest.raises(OffsetsError, match=r"CHANGELOG_RECREATED.*a worker that was there before"):
+        live(log)
     assert [] == log.terminals
 
 
@@ -292,7 +285,7 @@ def test_a_restore_that_stands_still_says_so() -> None:
 
     edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Hanging(log), TwinContracts(), AmountModel())
     with pytest.raises(Unreachable, match="stands still"):
-        recover(TPS, edges, log.app, CHANGELOG_ID, lambda: True)
+        recover(TPS, edges, log.app, lambda: True)
 
 
 def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> None:

@@ -35,10 +35,11 @@ class Log:
         self.changelog: dict[int, list[Put]] = {partition: [] for partition in range(PARTITIONS)}
         self.starts: dict[TP, int] = dict.fromkeys(TPS, 0)
         self.topic_ids = dict(self.app.topic_ids)
+        self.changelog_id = CHANGELOG_ID
         self.terminals: list[tuple[tuple[int, int], dict[str, Any]]] = []
         self.steps: list[Step] = []
         for tp in TPS:
-            self.changelog[tp.partition].append(frame_put(LANE, Frame(self.topic_ids[LANE], 0)))
+            self.changelog[tp.partition].append(frame_put(LANE, Frame(self.topic_ids[LANE], 0, CHANGELOG_ID)))
 
     def commit(self, step: Step) -> dict[int, int]:
         """Make a step visible, whole."""
@@ -159,7 +160,7 @@ class TwinChangelog:
         self.log = log
 
     def topic_id(self) -> bytes:
-        return CHANGELOG_ID
+        return self.log.changelog_id
 
     def bounds(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
         return {partition: (0, len(self.log.changelog[partition])) for partition in partitions}
