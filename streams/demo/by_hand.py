@@ -18,7 +18,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 request_id = sys.argv[1] if len(sys.argv) > 1 else f"by-hand-{time.time_ns()}"
 delay = float(sys.argv[2]) if len(sys.argv) > 2 else 25.0
-registry = SchemaRegistryClient({"url": "$registry", "timeout": 10})
+registry = SchemaRegistryClient({"url": "$registry", "timeout": 3})
 encode = AvroSerializer(registry, conf={"auto.register.schemas": False, "use.latest.version": True})
 producer = Producer({"bootstrap.servers": "$bootstrap", "partitioner": "murmur2_random"})
 flight = {"request_id": request_id, "tenant": "me", "event_time": time.time_ns() // 1_000_000, "hour": 18,
@@ -39,7 +39,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-decode = AvroDeserializer(SchemaRegistryClient({"url": "$registry", "timeout": 10}))
+decode = AvroDeserializer(SchemaRegistryClient({"url": "$registry", "timeout": 3}))
 consumer = Consumer({"bootstrap.servers": "$bootstrap", "group.id": "by-hand", "isolation.level": "read_committed"})
 topics = ["$app.results", "$app.outcomes", "$requests.dlq"]
 consumer.subscribe(topics, on_assign=lambda *_: print("Waiting for answers.", flush=True))
