@@ -178,7 +178,7 @@ class Play:
     def _strike(self) -> None:
         """Kill the worker if it is time; whoever got no answer then asks again."""
         share = self._watch.count / self._total
-        if share < KILL_FROM or (share < KILL_AT_LAST and not self._workers.in_hand(self._victim)):
+        if share < KILL_FROM or (not self._workers.caught(self._victim, TURN_S) and share < KILL_AT_LAST):
             return
         at_ms = time.time_ns() // 1_000_000
         pid = self._workers.kill(self._victim)

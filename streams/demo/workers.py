@@ -74,14 +74,33 @@ class Workers:
         found = _RANGE.findall(last_progress(self._settings.app.state_dir, slot))
         return {TP(topic, int(tp)): range(int(first), int(last) + 1) for topic, tp, first, last in found}
 
+    def caught(self, slot: str, seconds: float) -> bool:
+        """Return whether a worker was found with a batch in its hands within some seconds; it is frozen then.
+
+        A batch of a quiet moment is in somebody's hands for a few milliseconds, so one looks often, and again when nothing
+        moves any more.
+        """
+        worker, deadline = self._worker(slot), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.in_hand(slot):
+                worker.freeze()
+                if self.in_hand(slot):
+                    return True
+                worker.thaw()
+        return False
+
     def kill(self, slot: str) -> int:
         """End one worker with SIGKILL and return its pid; when this returns it is gone."""
+        worker = self._worker(slot)
+        worker.kill()
+        return worker.pid
+
+    def _worker(self, slot: str) -> Child:
         pid = self.pid(slot)
         mark = None if pid is None else start_mark(pid)
         if pid is None or mark is None:
             raise SetupError(f"Worker {slot} is not running. {last_words(log_file(self._home, NAME))}")
-        Child(pid, mark).kill()
-        return pid
+        return Child(pid, mark)
 
     def end(self) -> None:
         """End the supervisor, which ends its workers; does nothing if it is gone."""

@@ -52,13 +52,21 @@ class Child:
         """End the process with SIGKILL, and wait until it is gone."""
         self.end(patience_s=0.0)
 
+    def freeze(self) -> None:
+        """Stop the process where it is, until `thaw`; one that is frozen can be killed."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        self._signal(signal.SIGCONT)
+
     def end(self, patience_s: float) -> None:
         """End the process with SIGTERM, after `patience_s` seconds with SIGKILL; return when it is gone.
 
         Does nothing if it is gone already, or if its pid names another process by now.
         """
         if patience_s > 0 and self._signal(signal.SIGTERM):
-            self._signal(signal.SIGCONT)  # a stopped process would not see the other
+            self.thaw()  # a stopped process would not see the other
             if self._gone_within(patience_s):
                 return
         if self._signal(signal.SIGKILL) and not self._gone_within(10.0):
