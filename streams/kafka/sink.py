@@ -7,7 +7,8 @@ EndTxn could otherwise end the *next* transaction (Jepsen on Bufstream 0.1.0; li
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -127,36 +128,17 @@ class KafkaSink:
     def _produce(self, producer: Producer, step: Step) -> None:
         on_delivery = self._on_any if self._diagnose else None
         for block in step.emits:
-            headers = block.headers or [None] * len(block.keys)
-            for partition, key, value, header in zip(block.partitions, block.keys, block.values, headers, strict=True):
-                self._send(producer, block.topic, value, key, partition, on_delivery, header)
-        for partition, puts in step.puts.items():
-            for put in puts[:-1]:
-                self._send(producer, self._changelog, put.value, put.key, partition, on_delivery, None)
-            # an idempotent producer keeps order: the frame is the last record, its offset is the checkpoint
-            frame = puts[-1]
-            self._send(producer, self._changelog, frame.value, frame.key, partition, self._on_frame, None)
-
-    @staticmethod
-    def _send(
-        producer: Producer,
-        topic: str,
-        value: bytes | None,
-        key: bytes | None,
-        partition: int,
-        on_delivery: OnDelivery | None,
-        headers: Headers | None,
-    ) -> None:
-        while True:
-            try:
-                if headers is None:
-                    producer.produce(topic, value, key, partition, on_delivery)
-                else:
-                    producer.produce(topic, value, key, partition, on_delivery, headers=[*headers])
-            except BufferError:
-                producer.poll(0.1)
+            records = zip(block.values, block.keys, block.partitions, strict=True)
+            if block.headers is None:
+                _send(producer, block.topic, records, on_delivery)
             else:
-                return
+                for record, headers in zip(records, block.headers, strict=True):
+                    _send(producer, block.topic, [record], on_delivery, headers)
+        for partition, puts in step.puts.items():
+            *entries, frame = ((put.value, put.key, partition) for put in puts)
+            _send(producer, self._changelog, entries, on_delivery)
+            # an idempotent producer keeps order: the frame is the last record, its offset is the checkpoint
+            _send(producer, self._changelog, [frame], self._on_frame)
 
     def _until_done(self, call: Callable[[], None]) -> None:
         """Make the call again while its error says that it resumes; the watchdog bounds the whole."""
@@ -226,3 +208,22 @@ class KafkaSink:
     def _on_error(self, error: KafkaError) -> None:
         self._disconnected = True
         self._errors.tell(error)
+
+
+def _send(
+    producer: Producer,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None, int]],
+    on_delivery: OnDelivery | None,
+    headers: Headers | None = None,
+) -> None:
+    """Hand over (value, key, partition) of each record; where the client has no room, wait until it has."""
+    produce = producer.produce if headers is None else partial(producer.produce, headers=[*headers])
+    for value, key, partition in records:
+        while True:
+            try:
+                produce(topic, value, key, partition, on_delivery)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                break
