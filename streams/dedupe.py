@@ -14,17 +14,29 @@ outcome is a function of the two records alone, whenever and wherever it is comp
 import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from streams.frames import ENTRY
 from streams.reasons import Reason
-from streams.records import LIVE, Origin
+from streams.records import LIVE, Ints, Origin
 
 FORMAT = 1
 """First byte of a state value; a version reads its own and its predecessor's."""
 
 _HEAD = struct.Struct(">B16sqq16sB")
 """Format, fingerprint, append_ms, offset, topic id, length of the topic's name; then the name, then the answer."""
+_HEAD_CELL = [
+    ("format", "u1"),
+    ("fingerprint", "V16"),
+    ("append_ms", ">i8"),
+    ("offset", ">i8"),
+    ("topic_id", "V16"),
+    ("length", "u1"),
+]
+"""The same for NumPy, which packs it, too."""
 
 
 class First(NamedTuple):
@@ -48,30 +60,34 @@ def identities(app_salt: bytes, tenants: Sequence[bytes | None] | None, request_
     Every part but the last is preceded by its length, so no choice of names can make two identities equal.
     """
     run = _sized(LIVE.encode())
-    if tenants is None:
-        prefixes: Iterable[bytes] = [_sized(None) + run] * len(request_ids)
-    else:
-        known = {tenant: _sized(tenant) + run for tenant in set(tenants)}
-        prefixes = [known[tenant] for tenant in tenants]
-    return [
-        ENTRY + blake2b(prefix + request_id, digest_size=16, salt=app_salt).digest()
-        for prefix, request_id in zip(prefixes, request_ids, strict=True)
-    ]
+    owners = [None] * len(request_ids) if tenants is None else tenants
+    begun = {tenant: blake2b(_sized(tenant) + run, digest_size=16, salt=app_salt) for tenant in set(owners)}
+    keys = []
+    for tenant, request_id in zip(owners, request_ids, strict=True):
+        whole = begun[tenant].copy()  # half the price of hashing prefix and salt anew
+        whole.update(request_id)
+        keys.append(ENTRY + whole.digest())
+    return keys
 
 
 def _sized(part: bytes | None) -> bytes:
     return b"\xff" if part is None else b"\x00" + len(part).to_bytes(4, "big") + part
 
 
-def remember(first: First, answer_bytes: int) -> bytes:
-    """Return the state value of a first answer; an answer longer than `answer_bytes` is left out."""
-    topic = first.origin.topic.encode()
-    answer = first.answer if first.answer is not None and len(first.answer) <= answer_bytes else b""
-    return (
-        _HEAD.pack(FORMAT, first.fingerprint, first.append_ms, first.origin.offset, first.origin.topic_id, len(topic))
-        + topic
-        + answer
-    )
+def heads(
+    fingerprints: Sequence[bytes], append_ms: Ints, offset: Ints, topic: str, topic_id: bytes
+) -> npt.NDArray[Any]:
+    """Return what the state values of some first answers begin with, one cell a row; the answer, if any, follows.
+
+    Shape (rows,), in the layout of `_HEAD` and the topic's name. The columns are about requests of one topic.
+    """
+    name = topic.encode()
+    cells = np.empty(len(fingerprints), [*_HEAD_CELL, ("name", f"V{len(name)}")])
+    cells["format"], cells["topic_id"] = FORMAT, np.void(topic_id)
+    cells["fingerprint"] = np.frombuffer(b"".join(fingerprints), "V16")
+    cells["append_ms"], cells["offset"] = append_ms, offset
+    cells["length"], cells["name"] = len(name), np.void(name)
+    return cells
 
 
 def recall(value: bytes, partition: int) -> First:

@@ -1,9 +1,12 @@
 """The fold over the requests of one identity, and what the state remembers."""
 
+import struct
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dedupe import Ask, First, fold, identities, recall, remember, salt
+from streams.dedupe import Ask, First, fold, heads, identities, recall, salt
 from streams.reasons import Reason
 from streams.records import Origin
 
@@ -63,9 +66,15 @@ def test_cutting_the_fold_changes_nothing(rows: list[tuple[int, bytes, bool]], c
 
 
 def test_the_state_value_returns_what_was_remembered() -> None:
-    """`recall` undoes `remember`; a long answer is left out and everything else stays."""
-    assert recall(remember(FIRST, 1_024), 3) == FIRST
-    assert recall(remember(FIRST, 5), 3) == FIRST._replace(answer=None)
+    """`recall` undoes `heads` and the answer behind it; the layout is what earlier versions have written."""
+    other = First(b"B" * 16, -(2**62), ORIGIN._replace(offset=2**62), None)
+    fingerprints, append_ms = [FIRST.fingerprint, other.fingerprint], [FIRST.append_ms, other.append_ms]
+    offsets = np.array([ORIGIN.offset, other.origin.offset])
+    cells = heads(fingerprints, np.array(append_ms), offsets, ORIGIN.topic, ORIGIN.topic_id)
+    assert FIRST == recall(cells[0].tobytes() + b"answer", 3)
+    assert other == recall(cells[1].tobytes(), 3)
+    numbers = struct.pack(">qq", 1_000, 41)
+    assert b"\x01" + A + numbers + ORIGIN.topic_id + b"\x15flights.requests.live" == cells[0].tobytes()
 
 
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=6), st.binary(max_size=6)), min_size=2, max_size=8))

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import fastavro
 import numpy as np
+import numpy.typing as npt
 
 from streams.avro import bits
-from streams.avro.scatter import Cells, Part, Run, Text, Varint, write
+from streams.avro.scatter import Cells, Part, Run, Text, Varint, write, write_twice
 from streams.records import Bools, Bytes8, Floats, Ints
 
 _INT32: Final = (-(1 << 31), (1 << 31) - 1)
@@ -90,6 +91,15 @@ class Encoder:
         Every field of the schema needs an entry of `values`, and every column has one value a row. What a column
         holds where it is null does not matter. Raises ValueError for values that the field cannot hold.
         """
+        return write(self._all_parts(prefix, rows, values), rows)
+
+    def encode_twice(
+        self, heads: npt.NDArray[Any], prefix: bytes, values: Mapping[str, Values]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return the records as `encode` does, and each once more behind its own head: one cell of `heads` a row."""
+        return write_twice(Cells(heads), self._all_parts(prefix, len(heads), values), len(heads))
+
+    def _all_parts(self, prefix: bytes, rows: int, values: Mapping[str, Values]) -> list[Part]:
         names = {field.name for field in self._fields}
         if names != values.keys():
             raise ValueError(
@@ -101,7 +111,7 @@ class Encoder:
                 parts += _parts(field, values[field.name], rows)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise ValueError(f"{self.name}: field {field.name} cannot hold what it was given: {error}") from error
-        return write(parts, rows)
+        return parts
 
 
 def _field(raw: Mapping[str, Any]) -> _Field:
@@ -122,6 +132,9 @@ def _parts(field: _Field, values: Values, rows: int) -> Iterator[Part]:
         yield Run(encode_one(field.schema, values.value))
         return
     if isinstance(values, Slices):
+        if field.null_branch is not None and values.values.count(None) == rows:
+            yield Run(encode_one(field.schema, None))
+            return
         values = _placed(field, values)
     null = values.null if values.null is not None and values.null.any() else None
     if field.null_branch is not None:

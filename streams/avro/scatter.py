@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streams.avro import bits
 from streams.records import Bools, Bytes8, Ints, Words
 
-_SHORT = 128
+_SHORT = 512
 """Texts up to this many bytes are copied one length after the other, all rows together; longer ones row by row."""
 
 
@@ -90,21 +90,31 @@ Part: TypeAlias = Run | Cells | Varint | Text
 
 def write(parts: Iterable[Part], rows: int) -> list[bytes]:
     """Return each row's bytes: what every part adds to it, in order."""
-    if rows == 0:
-        return []
-    runs = folded(parts)
+    data, begins, ends = _written(folded(parts), rows)
+    return [data[a:b] for a, b in zip(begins, ends, strict=True)]
+
+
+def write_twice(head: Cells, parts: Iterable[Part], rows: int) -> tuple[list[bytes], list[bytes]]:
+    """Return each row's bytes as `write` does, and once more behind the row's head, which must be there in every row."""
+    data, begins, ends = _written([head, *folded(parts)], rows)
+    size = head.values.itemsize
+    bare = [data[a + size : b] for a, b in zip(begins, ends, strict=True)]
+    return bare, [data[a:b] for a, b in zip(begins, ends, strict=True)]
+
+
+def _written(parts: Sequence[Part], rows: int) -> tuple[bytes, list[int], list[int]]:
+    """Return all rows end to end, and where each begins and ends."""
     size = np.zeros(rows, np.int64)
-    for part in runs:
+    for part in parts:
         size += part.width
     ends = np.cumsum(size)
-    out = np.empty(int(ends[-1]), np.uint8)
-    at = ends - size
-    begins = at.tolist()
-    for part in runs:
-        part.write(out, at)
-        at = at + part.width
-    data = out.tobytes()
-    return [data[a:b] for a, b in zip(begins, ends.tolist(), strict=True)]
+    out = np.empty(int(size.sum()), np.uint8)
+    at = begins = ends - size
+    if rows:
+        for part in parts:
+            part.write(out, at)
+            at = at + part.width
+    return out.tobytes(), begins.tolist(), ends.tolist()
 
 
 def folded(parts: Iterable[Part]) -> Sequence[Part]:

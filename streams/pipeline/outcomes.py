@@ -1,6 +1,7 @@
 """What is said of a request that gets no new prediction. Room: pure."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from streams.pipeline.app import App
 from streams.pipeline.columns import constants, event_ms, longs
 from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
-from streams.pipeline.results import as_first
+from streams.pipeline.results import Answers, as_first
 from streams.reasons import Reason, sentence
 from streams.records import LIVE, NO_APPEND_TIME, TP, Detail
 
@@ -36,6 +37,8 @@ _NOTHING = [
 """The nullable fields of an outcome."""
 
 
+_NAMES = {reason: reason.name.encode() for reason in Reason}
+_NO_DETAIL = Detail()
 DETAIL_MAX = 300
 """Letters of a detail: it may quote what a stranger sent."""
 
@@ -47,34 +50,31 @@ class Place(NamedTuple):
     at: int
 
 
-def places_of(plan: Plan) -> list[Place | None]:
+def places_of(plan: Plan) -> dict[int, Place]:
     """Return, for each row that is refused or a repeat, where it was decoded, if its identity could be read."""
-    places: list[Place | None] = [None] * len(plan.reason)
+    wanted = np.array([reason is not Reason.NONE for reason in plan.reason], np.bool_)
+    places = {}
     for group in plan.rows.groups:
-        bad = group.decoded.bad.tolist()
-        for index, row in enumerate(group.rows.tolist()):
-            if plan.reason[row] is not Reason.NONE and not bad[index]:
-                places[row] = Place(group, index)
+        for index in np.flatnonzero(wanted[group.rows] & ~group.decoded.bad).tolist():
+            places[int(group.rows[index])] = Place(group, index)
     return places
 
 
 def outcomes(
-    plan: Plan, rows: list[int], places: Sequence[Place | None], answers: dict[int, bytes], app: App
+    plan: Plan, rows: list[int], places: Mapping[int, Place], answers: Mapping[int, Answers], app: App
 ) -> list[bytes]:
-    """Return the encoded outcome of each row."""
-    if not rows:
-        return []
+    """Return the encoded outcome of each row; there is at least one."""
     batch = plan.rows.batch
     tps = [batch.tps[i] for i in batch.tp[rows].tolist()]
     reasons = [plan.reason[row] for row in rows]
-    details = [plan.detail.get(row, Detail()) for row in rows]
-    known = [places[row] for row in rows]
-    firsts = [_first(plan, row, answers, app) if row in plan.first else None for row in rows]
+    details = [plan.detail.get(row, _NO_DETAIL) for row in rows]
+    known = [places.get(row) for row in rows]
+    firsts = _firsts(plan, rows, answers, app)
     stored = [first if reason is Reason.DUPLICATE else None for first, reason in zip(firsts, reasons, strict=True)]
     append_ms = batch.append_ms[rows]
     raw = [batch.values[row] if plan.reason[row] is Reason.UNPRODUCIBLE else None for row in rows]
     values: dict[str, Values] = {
-        "kind": Slices([reason.name.encode() for reason in reasons]),
+        "kind": Slices([_NAMES[reason] for reason in reasons]),
         "sentence": Slices([said(reason, detail) for reason, detail in zip(reasons, details, strict=True)]),
         "request_id": Slices([carried_text(place and place.group.request_ids[place.at], app) for place in known]),
         "tenant": Slices([carried_text(place and _tenant(place), app) for place in known]),
@@ -95,7 +95,7 @@ def outcomes(
         "request_offset": Longs(batch.offset[rows], None),
         "until_offset": Constant(None),
         "append_time": Longs(append_ms, append_ms == NO_APPEND_TIME),
-        "event_time": longs([_event(place) for place in known]),
+        "event_time": longs(_events(known)),
         "size": longs([None if value is None else len(value) for value in raw]),
         "sha256": Slices([None if value is None else sha256(value).digest() for value in raw]),
     }
@@ -122,22 +122,38 @@ def gap_values(tp: TP, committed: int, log_start: int, app: App) -> list[bytes]:
     return app.outcome.encode(app.outcome_prefix, 1, values)
 
 
-def _first(plan: Plan, row: int, answers: dict[int, bytes], app: App) -> First:
-    """Return the first answer that a repeat repeats: from the state, or from a row of the same batch."""
-    first = plan.first[row]
-    if isinstance(first, First):
-        return first
-    leader = as_first(plan, first, answers[first], app)
-    return leader if len(answers[first]) <= app.answer_bytes else leader._replace(answer=None)
+def _firsts(plan: Plan, rows: list[int], answers: Mapping[int, Answers], app: App) -> list[First | None]:
+    """Return the first answer that each row repeats: from the state, or from a row of the same batch."""
+    firsts = []
+    for row in rows:
+        first = plan.first.get(row)
+        firsts.append(_answered_here(plan, first, answers, app) if isinstance(first, int) else first)
+    return firsts
 
 
-def _event(place: Place | None) -> int | None:
-    if place is None:
-        return None
-    times = event_ms(place.group.decoded, place.group.reading.writer, np.array([place.at]))
-    if isinstance(times, Constant) or (times.null is not None and times.null[0]):
-        return None
-    return int(times.values[0])
+def _answered_here(plan: Plan, row: int, answers: Mapping[int, Answers], app: App) -> First:
+    batch = plan.rows.batch
+    mine = answers[batch.tps[batch.tp[row]].partition]
+    answer = mine.values[bisect_left(mine.rows, row)]
+    return as_first(plan, row, answer if len(answer) <= app.answer_bytes else None, app)
+
+
+def _events(places: Sequence[Place | None]) -> list[int | None]:
+    """Return the event times in milliseconds, of each group's rows at once."""
+    events: list[int | None] = [None] * len(places)
+    mine: dict[int, list[int]] = {}
+    for at, place in enumerate(places):
+        if place is not None:
+            mine.setdefault(id(place.group), []).append(at)
+    for members in mine.values():
+        known = [place for at in members if (place := places[at]) is not None]
+        group = known[0].group
+        times = event_ms(group.decoded, group.reading.writer, np.array([place.at for place in known]))
+        if not isinstance(times, Constant):
+            null = np.zeros(len(known), np.bool_) if times.null is None else times.null
+            for at, time, absent in zip(members, times.values.tolist(), null.tolist(), strict=True):
+                events[at] = None if absent else time
+    return events
 
 
 @cache
@@ -147,7 +163,7 @@ def _plain(reason: Reason) -> bytes:
 
 def said(reason: Reason, detail: Detail) -> bytes:
     """Return the reason's sentence with its details, in UTF-8."""
-    if detail == Detail():
+    if detail == _NO_DETAIL:
         return _plain(reason)
     field, value, rule = map(_brief, (detail.field, detail.value, detail.rule))
     return sentence(reason, field=field, value=value, position=detail.position, rule=rule).encode()

@@ -82,9 +82,9 @@ def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
 def _by_head(batch: Batch) -> dict[Kind, Sequence[int]]:
     """Return the rows of each kind."""
     heads = [None if value is None else value[:5] for value in batch.values]
-    if heads and len(batch.tps) == 1 and len(set(heads)) == 1:
-        return {(batch.tps[0].topic, heads[0]): range(len(heads))}
     topics = [tp.topic for tp in batch.tps]
+    if heads and len(set(topics)) == 1 and len(set(heads)) == 1:
+        return {(topics[0], heads[0]): range(len(heads))}
     kinds: dict[Kind, list[int]] = {}
     for row, (tp, head) in enumerate(zip(batch.tp.tolist(), heads, strict=True)):
         kinds.setdefault((topics[tp], head), []).append(row)

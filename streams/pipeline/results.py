@@ -1,21 +1,34 @@
 """What a scored request is answered, and what the state remembers of it. Room: pure."""
 
+from itertools import chain
+from typing import NamedTuple
+
 import numpy as np
 
 from streams.avro.encode import Constant, Doubles, Longs, Slices, Values
-from streams.dedupe import First, remember
+from streams.dedupe import First, heads
 from streams.pipeline.app import App
 from streams.pipeline.columns import constants, event_ms, text
 from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
 from streams.ports import Model
-from streams.records import LIVE, TP, Batch, Floats, Ints, Origin, Put
+from streams.records import LIVE, TP, Batch, Floats, Ints, Origin
 
 
-def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, bytes]:
-    """Return the encoded result of each scored row, in row order: rows of one key may have different schemas."""
+class Answers(NamedTuple):
+    """What some rows of one partition are answered, in row order: an identity may be answered twice in one batch."""
+
+    rows: list[int]
+    values: list[bytes]
+    """Encoded results."""
+    states: list[bytes]
+    """What the state remembers of each."""
+
+
+def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, Answers]:
+    """Return the answers of all scored rows, by partition."""
     batch, begin = plan.rows.batch, 0
-    answers: dict[int, bytes] = {}
+    blocks: dict[int, list[Answers]] = {}
     for group, index in zip(plan.rows.groups, plan.to_score, strict=True):
         rows, mine = group.rows[index], scores[begin : begin + len(index)]
         begin += len(index)
@@ -23,9 +36,28 @@ def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, byt
             here = np.flatnonzero(batch.tp[rows] == i)
             if len(here):
                 values = _result(group, index[here], mine[here], model) | _origin(batch, rows[here], tp, app)
-                encoded = app.result.encode(app.result_prefix, len(here), values)
-                answers.update(zip(rows[here].tolist(), encoded, strict=True))
-    return dict(sorted(answers.items()))
+                blocks.setdefault(tp.partition, []).append(_answers(plan, rows[here], tp, values, app))
+    return {partition: _joined(parts) for partition, parts in blocks.items()}
+
+
+def _answers(plan: Plan, rows: Ints, tp: TP, values: dict[str, Values], app: App) -> Answers:
+    batch, picked = plan.rows.batch, rows.tolist()
+    fingerprints = [plan.rows.fingerprint[row] for row in picked]
+    begins = heads(fingerprints, batch.append_ms[rows], batch.offset[rows], tp.topic, app.topic_ids[tp.topic])
+    encoded, states = app.result.encode_twice(begins, app.result_prefix, values)
+    if max(map(len, encoded)) > app.answer_bytes:
+        size = begins.itemsize
+        sizes = map(len, encoded)
+        states = [state if n <= app.answer_bytes else state[:size] for state, n in zip(states, sizes, strict=True)]
+    return Answers(picked, encoded, states)
+
+
+def _joined(blocks: list[Answers]) -> Answers:
+    if len(blocks) == 1:
+        return blocks[0]
+    rows, values, states = (list(chain.from_iterable(columns)) for columns in zip(*blocks, strict=True))
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    return Answers([rows[i] for i in order], [values[i] for i in order], [states[i] for i in order])
 
 
 def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str, Values]:
@@ -56,21 +88,9 @@ def _origin(batch: Batch, rows: Ints, tp: TP, app: App) -> dict[str, Values]:
     }
 
 
-def as_first(plan: Plan, row: int, answer: bytes, app: App) -> First:
+def as_first(plan: Plan, row: int, answer: bytes | None, app: App) -> First:
     """Return what the state will know of a row of this batch that is answered first."""
     batch = plan.rows.batch
     tp = batch.tps[batch.tp[row]]
     origin = Origin(tp.topic, app.topic_ids[tp.topic], tp.partition, int(batch.offset[row]))
     return First(plan.rows.fingerprint[row], int(batch.append_ms[row]), origin, answer)
-
-
-def puts(plan: Plan, answers: dict[int, bytes], app: App) -> dict[int, list[Put]]:
-    """Return what the state remembers of each answered row, by partition."""
-    batch = plan.rows.batch
-    puts: dict[int, list[Put]] = {}
-    partitions = [tp.partition for tp in batch.tps]
-    tps = batch.tp.tolist()
-    for row, answer in answers.items():
-        value = remember(as_first(plan, row, answer, app), app.answer_bytes)
-        puts.setdefault(partitions[tps[row]], []).append(Put(plan.rows.identity[row], value))
-    return puts

@@ -1,7 +1,7 @@
 """`settle`: one terminal record for each row, what the state remembers, and the next offsets. Room: pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from streams.pipeline.app import App
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.outcomes import Place, carried_text, gap_values, outcomes, places_of
 from streams.pipeline.planning import Plan
-from streams.pipeline.results import puts, results
+from streams.pipeline.results import Answers, results
 from streams.ports import Model
 from streams.reasons import REASONS, SCORED, Reason
 from streams.records import TP, Batch, Block, Detail, Floats, Frame, Headers, Lease, Put, Step
@@ -31,19 +31,22 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     """
     batch, answers, places = plan.rows.batch, results(plan, scores, model, app), places_of(plan)
     plan, refused, letters = _sorted(plan, places, app)
-    bare = frozenset(row for row in refused if plan.reason[row] is Reason.UNPRODUCIBLE)
-    blocks = _terminals(app.results, batch, list(answers), list(answers.values()), app, bare)
-    blocks += _terminals(app.outcomes, batch, refused, outcomes(plan, refused, places, answers, app), app, bare)
+    blocks = [_scored(plan, answers, app)] if answers else []
+    blocks += [_refused(plan, refused, places, answers, app)] if refused else []
     blocks += dead_letters(plan, letters, app)
-    changes, ends = puts(plan, answers, app), _ends(batch)
+    identity, ends = plan.rows.identity, _ends(batch)
+    puts = {
+        partition: list(map(Put._make, zip([identity[row] for row in mine.rows], mine.states, strict=True)))
+        for partition, mine in answers.items()
+    }
     for tp, offset in ends.items():
-        changes.setdefault(tp.partition, []).append(_frame(tp, offset, app))
-    counts = Counter(reason.name for reason in plan.reason)
-    counts[SCORED] = counts.pop(Reason.NONE.name, 0)
-    return Step(batch.lease, blocks, changes, ends, counts)
+        puts.setdefault(tp.partition, []).append(_frame(tp, offset, app))
+    counts = Counter(plan.reason[row].name for row in (*refused, *letters))
+    counts[SCORED] = batch.size - counts.total()
+    return Step(batch.lease, blocks, puts, ends, counts)
 
 
-def _sorted(plan: Plan, places: Sequence[Place | None], app: App) -> tuple[Plan, list[int], list[int]]:
+def _sorted(plan: Plan, places: Mapping[int, Place], app: App) -> tuple[Plan, list[int], list[int]]:
     """Return the rows whose terminal record is an outcome, and those that are dead letters.
 
     A dead letter that no topic can carry is an outcome without payload instead: the plan says so then.
@@ -54,7 +57,7 @@ def _sorted(plan: Plan, places: Sequence[Place | None], app: App) -> tuple[Plan,
         if reason is Reason.NONE:
             continue
         where = REASONS[reason].where
-        if where == "outcomes" or (where == "either" and places[row] is not None):
+        if where == "outcomes" or (where == "either" and row in places):
             refused.append(row)
         elif fits(batch, row, app):
             letters.append(row)
@@ -63,6 +66,46 @@ def _sorted(plan: Plan, places: Sequence[Place | None], app: App) -> tuple[Plan,
             reasons[row], details[row] = Reason.UNPRODUCIBLE, Detail(None, f"{size} bytes, and {reason.name}")
             refused.append(row)
     return plan._replace(reason=reasons, detail=details), refused, letters
+
+
+def _scored(plan: Plan, answers: Mapping[int, Answers], app: App) -> Block:
+    """Return the results, each in the partition of its request and under its key."""
+    partitions: list[int] = []
+    rows: list[int] = []
+    values: list[bytes] = []
+    for partition, mine in answers.items():
+        partitions += [partition] * len(mine.rows)
+        rows += mine.rows
+        values += mine.values
+    batch = plan.rows.batch
+    return Block(app.results, partitions, [batch.keys[row] for row in rows], values, _carried(batch, rows))
+
+
+def _refused(
+    plan: Plan, rows: list[int], places: Mapping[int, Place], answers: Mapping[int, Answers], app: App
+) -> Block:
+    """Return the outcomes, each in the partition of its request and under its key, if that can be carried."""
+    batch = plan.rows.batch
+    partitions = np.array([tp.partition for tp in batch.tps])[batch.tp[rows]].tolist()
+    keys = [carried_text(batch.keys[row], app) for row in rows]
+    bare = frozenset(row for row in rows if plan.reason[row] is Reason.UNPRODUCIBLE)
+    values = outcomes(plan, rows, places, answers, app)
+    return Block(app.outcomes, partitions, keys, values, _carried(batch, rows, bare))
+
+
+def _carried(batch: Batch, rows: list[int], bare: Collection[int] = ()) -> list[Headers | None] | None:
+    """Return the allowed headers of the rows' requests, of bare rows none; None if there are none at all."""
+    if not any(batch.headers):
+        return None
+    carried = [None if row in bare else _allowed(batch.headers[row]) for row in rows]
+    return carried if any(carried) else None
+
+
+def _allowed(headers: Headers | None) -> Headers | None:
+    if not headers:
+        return None
+    last = {name: value for name, value in headers if name in ALLOWED_HEADERS}
+    return [(name, value) for name, value in last.items() if len(value or b"") <= HEADER_BYTES] or None
 
 
 def gap(tp: TP, committed: int, log_start: int, lease: Lease, app: App) -> Step:
@@ -83,22 +126,3 @@ def _ends(batch: Batch) -> dict[TP, int]:
         if len(offsets):
             ends[tp] = int(offsets.max()) + 1
     return ends
-
-
-def _terminals(
-    topic: str, batch: Batch, rows: list[int], values: Sequence[bytes], app: App, bare: frozenset[int]
-) -> list[Block]:
-    """Return terminal records in the partition of their request, under its key, with its allowed headers unless `bare`."""
-    if not rows:
-        return []
-    partitions = np.array([tp.partition for tp in batch.tps])[batch.tp[rows]].tolist()
-    headers = [None if row in bare else _carried(batch.headers[row]) for row in rows]
-    keys = [carried_text(batch.keys[row], app) for row in rows]
-    return [Block(topic, partitions, keys, values, headers if any(headers) else None)]
-
-
-def _carried(headers: Headers | None) -> Headers | None:
-    if not headers:
-        return None
-    last = {name: value for name, value in headers if name in ALLOWED_HEADERS}
-    return [(name, value) for name, value in last.items() if len(value or b"") <= HEADER_BYTES] or None

@@ -44,7 +44,10 @@ def test_records_are_byte_equal_to_fastavro(seed: int) -> None:
             for field in contract.fields
         }
         expected = [PREFIX + encode_one(wire, record) for record in records]
-        assert expected == Encoder(wire).encode(PREFIX, rows, values), json.dumps(world)
+        encoder, heads = Encoder(wire), np.frombuffer(rng.randbytes(3 * rows), "V3")
+        assert expected == encoder.encode(PREFIX, rows, values), json.dumps(world)
+        behind = [head.tobytes() + record for head, record in zip(heads, expected, strict=True)]
+        assert (expected, behind) == encoder.encode_twice(heads, PREFIX, values), json.dumps(world)
         written += rows
 
 
@@ -75,7 +78,7 @@ def scattered(pieces: list[bytes | None], null: Any, rng: random.Random) -> Span
     return Spans(np.frombuffer(bytes(buffer), np.uint8), np.array(start, np.int64), np.array(length, np.int64), null)
 
 
-@pytest.mark.parametrize("lengths", [[0, 0], [5, 5, 5], [0, 127, 128, 129, 130], [63, 64, 8192, 100_000], [1]])
+@pytest.mark.parametrize("lengths", [[0, 0], [5, 5, 5], [0, 511, 512, 513, 514], [63, 64, 8192, 100_000], [1]])
 def test_texts_of_every_length_are_copied_whole(lengths: list[int]) -> None:
     """Short ones are copied together, long ones alone: the border between them does not show."""
     texts = [bytes(97 + at % 26 for at in range(size)) for size in lengths]
