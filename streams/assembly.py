@@ -1,27 +1,34 @@
 """Real edges, put together for one application: what is checked before any worker starts, and what a worker runs on."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from platform import python_version
 from typing import NamedTuple
 
-from streams import schemas_dir
+from streams import __version__, schemas_dir
 from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
 from streams.config import Settings
 from streams.dedupe import salt
 from streams.errors import SetupError
+from streams.kafka import client_version
 from streams.kafka.admin import Admin, Found
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.partitioner import partition_of
 from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
+from streams.metrics.figures import Facts
+from streams.metrics.meter import Meter
+from streams.metrics.pages import pages
+from streams.metrics.server import serve
 from streams.models.packages import Loaded, load
 from streams.models.store import open_store
 from streams.pipeline import App
-from streams.ports import Edges
+from streams.ports import Edges, Observer
 from streams.registering import cache_dir, product_ids
-from streams.slots import Slot
+from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
 from streams.topics import contradictions, names, warnings
 
@@ -68,7 +75,18 @@ def preflight(settings: Settings) -> list[str]:
     return warnings(settings, found)
 
 
-def assemble(settings: Settings, slot: Slot) -> Parts:
+def observe(settings: Settings, slot: Slot) -> Meter:
+    """Return what counts a worker's doings, and serve it if the settings name a port. Raises: ConfigError if it is taken."""
+    meter, where = Meter(), settings.metrics
+    if where.port is not None:
+        facts = Facts(
+            settings.app.id, slot.name, __version__, python_version(), client_version(), restarts(dict(os.environ))
+        )
+        serve(where.host, where.port + slot.number, pages(meter, facts, settings.limits.turn_ms / 1000))
+    return meter
+
+
+def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     """Return a worker's parts. The predecessor in this slot is fenced before anything is read. Raises: Stop."""
     found = _topics(settings)
     model = _model(settings)
@@ -104,7 +122,7 @@ def assemble(settings: Settings, slot: Slot) -> Parts:
     )
     store = RocksStore(slot.directory / "store")
     changelog = KafkaChangelog(settings.kafka, settings.changelog)
-    return Parts(Edges(source, sink, store, changelog, registry, model), app, settings, slot)
+    return Parts(Edges(source, sink, store, changelog, registry, model, observer), app, settings, slot)
 
 
 def application(settings: Settings, found: Mapping[str, Found]) -> App:

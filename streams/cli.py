@@ -281,6 +281,21 @@ def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
     raise typer.Exit(report.exit_code)
 
 
+@app.command("metrics")
+def list_metrics() -> None:
+    """List every metric that a worker exposes: name, kind, labels, meaning.
+
+    A worker serves them on /metrics, beside /livez and /readyz, if the config has a `[metrics]` section with a port.
+
+    Example: streams metrics
+    """
+    from streams.metrics.catalogue import Metric
+
+    for metric in Metric:
+        say(f"{metric}{{{','.join(metric.labels)}}}" if metric.labels else metric)
+        say(f"    {metric.kind}, {metric.unit}. {metric.meaning}")
+
+
 @app.command()
 def demo(
     json_file: JSON_FILE = None,

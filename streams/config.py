@@ -119,6 +119,15 @@ class Limits(Section):
         return self
 
 
+class Metrics(Section):
+    """`[metrics]`: where each worker serves `/metrics`, `/livez` and `/readyz`; without a port, nowhere."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` or `::` for probes and scrapers from elsewhere."""
+    port: Annotated[int, Field(ge=1, le=65_280)] | None = None
+    """Of the first worker; each of the others takes the next."""
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -130,6 +139,7 @@ class Settings(Section):
     dedupe: Dedupe = Dedupe()
     batch: BatchLimits = BatchLimits()
     limits: Limits = Limits()
+    metrics: Metrics = Metrics()
 
     @field_validator("kafka", "schema_registry", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ import structlog
 from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
 from streams.pipeline import App, Rows, not_finite, plan, read, settle
-from streams.ports import Assignment, Edges
+from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
 from streams.recovery import recover
@@ -69,7 +69,7 @@ class Loop:
         note: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._edges = edges
+        self._edges, self._observer = edges, edges.observer
         self._app = app
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
@@ -87,16 +87,20 @@ class Loop:
         self._watch(self._turn_s)
         self._retry_holds()
         got = self._edges.source.poll(self._limit, self._age_ms)
+        self._observer.passed(Stage.POLL)
         if isinstance(got, Assignment):
             self._recover(got)
+            self._observer.passed(Stage.RECOVER)
         elif got.size:
             self._note(_coordinates(got))
             rows = self._read(got)
             self._hold(rows)
+            self._observer.passed(Stage.READ)
             step = self._decide(rows) if rows.batch.size else None
             self._note("")  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
                 self._finish(rows.batch, step)
+        self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
 
     def _read(self, batch: Batch) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
@@ -109,14 +113,19 @@ class Loop:
     def _decide(self, rows: Rows) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
         model, seen = self._edges.model, self._seen(rows)
+        self._observer.passed(Stage.LOOKUP)
         while True:
             planned = plan(rows, seen, model, self._app, self._refused)
+            self._observer.passed(Stage.PLAN)
             begun = self._clock()
             scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
             self._pace(self._clock() - begun)
+            self._observer.passed(Stage.SCORE)
             broken = not_finite(planned, scores)
             if not broken:
-                return settle(planned, scores, model, self._app)
+                step = settle(planned, scores, model, self._app)
+                self._observer.passed(Stage.SETTLE)
+                return step
             self._refused |= broken
 
     def _seen(self, rows: Rows) -> list[bytes | None]:
@@ -134,10 +143,14 @@ class Loop:
     def _finish(self, batch: Batch, step: Step) -> None:
         self._watch(self._transact_s)
         ended = self._edges.sink.transact(step)
+        self._observer.transacted(step, ended.outcome, batch)
+        self._observer.passed(Stage.TRANSACT)
         if ended.outcome is Outcome.COMMITTED:
             self._apply(step, ended)
+            self._observer.passed(Stage.APPLY)
         elif ended.outcome is Outcome.ABORTED:
             self._rewind(batch, ended)
+            self._observer.passed(Stage.REWIND)
         else:
             raise OutcomeUnknown(
                 f"a transaction's outcome is unknown ({ended.error}); restart and recover from the log"
@@ -210,9 +223,11 @@ class Loop:
             alarm = log.error if now - held.since > HOLD_ALARM_S else log.warning
             at, schema_id = f"{tp} {held.hold.offset}", held.hold.schema_id
             alarm("held", at=at, schema_id=schema_id, seconds=round(now - held.since), why=contracts.trouble)
+        self._observer.passed(Stage.RESOLVE)
 
     def _recover(self, assignment: Assignment) -> None:
         self._held, self._wanted = {}, frozenset()
+        self._observer.assigned(assignment)
         for partition in {tp.partition for tp in self._owned} - {tp.partition for tp in assignment.tps}:
             self._edges.store.close(partition)
         self._owned = assignment.tps
@@ -222,6 +237,7 @@ class Loop:
         positions = recover(assignment.tps, self._edges, self._app, self._goes_on)
         if positions is not None:
             self._edges.source.start(positions)
+            self._observer.started()
             partitions = sorted({tp.partition for tp in positions})
             log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))
 

@@ -1,11 +1,12 @@
 """The protocols that the loop asks for; `kafka/`, `state/`, `avro/` and `models/` fulfil them, and so do test twins."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from streams.contracts import Contract, Decoded, Pair, Snapshot
 from streams.reasons import Reason
-from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Ints, Lease, Put, Step
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Hold, Ints, Lease, Outcome, Put, Step
 
 
 class Assignment(NamedTuple):
@@ -13,6 +14,8 @@ class Assignment(NamedTuple):
 
     epoch: int
     tps: frozenset[TP]
+    settled: bool = True
+    """False between a revocation and what the group assigns next: nothing is owned, but not because nothing is left."""
 
 
 class Source(Protocol):
@@ -50,12 +53,21 @@ class Source(Protocol):
     def keep_alive(self) -> bool:
         """Poll while nothing is fetched; False if ownership changed."""
 
+    def progress(self) -> Mapping[TP, tuple[int, int]]:
+        """Return (next offset to read, end) of each partition that is read, as far as known here; nobody is asked.
+
+        Offsets that hold no request for us (markers, what was aborted) are behind the next offset as soon as they are met.
+        """
+
     def close(self) -> None:
         """Hand the partitions over and leave the group."""
 
 
 class Sink(Protocol):
     """Where a step goes, whole or not at all."""
+
+    renewals: int
+    """How often the producer was replaced."""
 
     def transact(self, step: Step) -> Ended:
         """Do the step in one transaction. Never raises for what the broker answers: the outcome says it."""
@@ -136,6 +148,50 @@ class Model(Protocol):
         """Return what each score means: the class that the model's threshold picks, in UTF-8, or None."""
 
 
+class Stage(StrEnum):
+    """What a worker's time goes into; the stages of one loop follow each other and leave no gap."""
+
+    POLL = "poll"
+    """Waiting for requests and receiving them, and whatever lies between two turns."""
+    RESOLVE = "resolve"
+    """Asking the registry again for what held partitions wait for."""
+    READ = "read"
+    LOOKUP = "lookup"
+    PLAN = "plan"
+    SCORE = "score"
+    SETTLE = "settle"
+    TRANSACT = "transact"
+    APPLY = "apply"
+    REWIND = "rewind"
+    """Going back to the first request of an aborted transaction, the wait before the next attempt included."""
+    RECOVER = "recover"
+
+
+class Observer:
+    """Told what a worker does: a few calls a turn, none a record. It is quick, never raises, and decides nothing.
+
+    This one does nothing with it: the observer of a worker that nobody watches.
+    """
+
+    def passed(self, stage: Stage) -> None:
+        """A stage has ended; the time since the last call was spent in it."""
+
+    def assigned(self, assignment: Assignment) -> None:
+        """Ownership changed; nothing of it is restored yet."""
+
+    def restoring(self, partition: int, position: int, end: int) -> None:
+        """The state of a partition reflects its changelog below `position`; at `end` it is restored."""
+
+    def started(self) -> None:
+        """The whole assignment is restored, and its requests are read."""
+
+    def transacted(self, step: Step, outcome: Outcome, batch: Batch | None = None) -> None:
+        """A transaction ended; `batch` holds the requests that the step answers, None for a GAP."""
+
+    def turned(self, limit: int, held: Mapping[TP, Hold]) -> None:
+        """A turn ended: the next batch has at most `limit` records, and `held` are the partitions that wait."""
+
+
 class Edges(NamedTuple):
     """The ports that a worker acts through."""
 
@@ -145,3 +201,4 @@ class Edges(NamedTuple):
     changelog: Changelog
     contracts: Contracts
     model: Model
+    observer: Observer = Observer()

@@ -6,6 +6,7 @@ inside one topic-partition that is offset order.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -128,6 +129,8 @@ class Step(NamedTuple):
     next: Mapping[TP, int]
     counts: Mapping[str, int]
     """How many terminal records of each kind (SCORED or a reason's name), for logs and metrics."""
+    letters: Mapping[str, int] = MappingProxyType({})
+    """How many of these are dead letters, by reason."""
 
 
 class Outcome(Enum):

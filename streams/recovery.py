@@ -108,6 +108,7 @@ def _restore(
             log.warning("local state does not belong to this changelog; restoring in full", partition=partition)
         edges.store.forget(partition)
         begin = start
+    edges.observer.restoring(partition, begin, end)
     still, reached = 0, begin
     for puts, position in edges.changelog.read(partition, begin, end):
         still, reached = (0, position) if position > reached else (still + 1, reached)
@@ -117,6 +118,7 @@ def _restore(
                 "changelog. It is tried again; `kafka-transactions.sh find-hanging` names it"
             )
         edges.store.apply(partition, puts, Checkpoint(changelog_id, position - 1))
+        edges.observer.restoring(partition, position, end)
         if not goes_on():
             return False
     return True
@@ -126,6 +128,7 @@ def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App) 
     """Answer, with one record, what retention deleted before it was read."""
     step = gap(tp, committed, log_start, edges.source.lease(), app)
     ended = edges.sink.transact(step)
+    edges.observer.transacted(step, ended.outcome)
     if ended.outcome is not Outcome.COMMITTED:
         raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
     log.error("offsets deleted before they were read", at=str(tp), first=committed, until=log_start)

@@ -7,15 +7,19 @@ id kept in the state directory, so that two hosts with the same config never sha
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from streams.errors import SlotTaken
 
 PROGRESS_BYTES = 4_096
+RESTARTS = "STREAMS_RESTARTS"
+"""The environment variable in which a supervisor tells a slot's worker how those before it ended."""
 PATIENCE_S = 3.0
 """How long a lock is waited for: the worker of a supervisor that was killed ends a moment after it."""
 
@@ -58,6 +62,11 @@ class Slot:
         # a batch that killed the last process will be noted again; a death before that is not the batch's
         self.note("")
 
+    @property
+    def number(self) -> int:
+        """The number of this worker on its host: the slot's name is `<instance>-<nn>`."""
+        return int(self.name.rpartition("-")[2])
+
     def note(self, coordinates: str) -> None:
         """Leave a trace of what is being worked on: the supervisor reads it if this process dies.
 
@@ -77,6 +86,17 @@ def _locked(file: IO[str], patience_s: float) -> bool:
             time.sleep(0.02)
         else:
             return True
+
+
+def restarts_text(ends: Mapping[int, int]) -> str:
+    """Return what RESTARTS is set to: how often the slot's workers ended with each exit code, minus a signal's number if killed."""
+    return json.dumps(ends)
+
+
+def restarts(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return how often the slot's workers before this one ended with each exit code, under the same supervisor."""
+    ends: dict[str, int] = json.loads(environment.get(RESTARTS, "{}"))
+    return ends
 
 
 def holder(state_dir: Path, name: str) -> int | None:

@@ -5,10 +5,12 @@ back off. A worker that stops for a reason that a restart cannot cure stays down
 again over the same batch, and the message names it. The other slots go on.
 """
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -16,7 +18,7 @@ from types import FrameType
 import structlog
 
 from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, StateError, Unreachable
-from streams.slots import last_progress, positions
+from streams.slots import RESTARTS, last_progress, positions, restarts_text
 
 log = structlog.get_logger()
 
@@ -46,12 +48,15 @@ class _Child:
         """Final exit code, once the slot stays down."""
         self.deaths: dict[str, tuple[str, int]] = {}
         """Of each topic-partition: where the last batch that a worker died over began, and how often in a row."""
+        self.ends: Counter[int] = Counter()
+        """Of each exit code after which it was started again: how often."""
         self.told = 0
         """How many of our stop signals were passed on to the process."""
 
     def start(self) -> None:
         # its standard input is a pipe from us: when we die it ends, and the worker follows
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True)
+        told = os.environ | {RESTARTS: restarts_text(self.ends)}
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True, env=told)
         self.started = time.monotonic()
 
 
@@ -121,6 +126,7 @@ class Supervisor:
             child.restarts = 0
         wait = BACKOFF_S[min(child.restarts, len(BACKOFF_S) - 1)]
         child.restarts += 1
+        child.ends[code] += 1
         child.due = time.monotonic() + wait
         self._on_event(child.name, "died", pid)
         log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)

@@ -31,13 +31,17 @@ again and again while it is worked on: a tenth of the worker's time, for nothing
 
 def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
     """Work until asked to stop, then hand the partitions over. Raises: Stop."""
-    from streams.assembly import assemble
+    from streams.assembly import assemble, observe
+
+    meter = observe(settings, slot)
 
     def watch(seconds: float) -> None:
         # a Python thread would wait for the GIL, which C code may hold for ever; this one is C itself
         faulthandler.dump_traceback_later(seconds, exit=True)
+        meter.progressed()
 
-    parts = assemble(settings, slot)
+    parts = assemble(settings, slot, meter)
+    meter.loaded(parts.edges.model)
     loop = parts.loop(watch, stopping.wait)
     gc.collect()
     gc.freeze()
@@ -47,6 +51,7 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
             if stopping.is_set():
                 break
             loop.turn()
+            meter.sample(parts.edges.source, parts.edges.sink)
             if turn % GARBAGE_TURNS == 0:
                 gc.collect()
         log.info("stopping", slot=slot.name)

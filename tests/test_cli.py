@@ -14,7 +14,7 @@ from streams.cli import EXIT_CODES, main
 
 COMMANDS = [
     "dev up", "dev down", "dev status", "schemas check", "schemas register", "models register", "topics plan",
-    "topics apply", "scorer run", "verify", "demo",
+    "topics apply", "scorer run", "verify", "metrics", "demo",
 ]  # fmt: skip
 
 

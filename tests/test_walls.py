@@ -23,6 +23,7 @@ MAY: dict[str, set[str]] = {
     "recovery": {"hall", "pipeline"},
     "loop": {"hall", "pipeline", "recovery"},
     "supervisor": {"hall", "slots"},
+    "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
 }
 """What each room may import; the files named after commands wire everything and are not listed."""
@@ -32,6 +33,7 @@ OWNERS: dict[str, set[str]] = {
     "confluent_kafka": {"kafka"},
     "lightgbm": {"models", "demo"},
     "polars": {"demo"},
+    "prometheus_client": {"metrics"},
     "typer": {"cli"},
 }
 """The only rooms that may import a library."""
@@ -41,6 +43,8 @@ PURE = ["pipeline", "dedupe", "frames", "headers", "complaints", "records", "rea
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
+] + [
+    f"metrics/{name}" for name in ("catalogue", "figures", "health", "exposition")
 ]  # fmt: skip
 IMPURE = {"time", "random", "os", "secrets", "socket", "subprocess", "threading", "pathlib", "uuid", "tempfile"}
 """Clocks, randomness, environment, files, network. The loop may be *given* a clock: it names `time.monotonic` once."""

@@ -60,6 +60,9 @@ class KafkaSource:
         self._session_s = session_ms / 1000
         self._polled = time.monotonic()
         self._assigned: frozenset[TP] = frozenset()
+        self._settled = False
+        self._sought: dict[TP, int] = {}
+        """Where each partition was last told to go on; the client knows no position before the first record after that."""
         self._errors = Told(instance)
         self._suspicious = False
         """The client says that a topic is not there."""
@@ -96,7 +99,7 @@ class KafkaSource:
         messages = self._consume(limit, age_ms / 1000)
         if self._epoch != epoch or self._told != self._epoch:
             self._told = self._epoch
-            return Assignment(self._epoch, self._assigned)
+            return Assignment(self._epoch, self._assigned, self._settled)
         lease = Lease(epoch, self._consumer.consumer_group_metadata() if messages else None)
         return _batch(lease, messages)
 
@@ -136,6 +139,7 @@ class KafkaSource:
         if frozenset(positions) == self._assigned and self._told == self._epoch:
             tps = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
             self._consumer.assign(tps)
+            self._sought = dict(positions)
             self._consumer.resume(tps)  # one that was held under the last assignment may still be paused
 
     def resume(self, positions: Mapping[TP, int]) -> None:
@@ -145,10 +149,21 @@ class KafkaSource:
         for tp, offset in positions.items():
             if tp in self._assigned:
                 self._consumer.seek(TopicPartition(*tp, offset))
+                self._sought[tp] = offset
 
     def pause(self, tps: frozenset[TP]) -> None:
         """Stop reading these partitions; the others go on."""
         self._consumer.pause([TopicPartition(*tp) for tp in tps & self._assigned])
+
+    def progress(self) -> Mapping[TP, tuple[int, int]]:
+        """Return (next offset to read, end) of each partition that is read, as far as the client knows them by itself."""
+        progress = {}
+        for tp in self._consumer.position([TopicPartition(*tp) for tp in self._sought]):
+            bounds = self._consumer.get_watermark_offsets(tp, cached=True)
+            if bounds and bounds[1] >= 0:
+                at = TP(tp.topic, tp.partition)
+                progress[at] = tp.offset if tp.offset >= 0 else self._sought[at], bounds[1]
+        return progress
 
     def close(self) -> None:
         """Hand the partitions over and leave.
@@ -208,12 +223,12 @@ class KafkaSource:
         and the answer to a query for the log's end may come after the seek and override it.
         """
         consumer.assign([])
-        self._assigned = tps
+        self._assigned, self._settled, self._sought = tps, True, {}
         self._epoch += 1
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         consumer.unassign()
-        self._assigned = frozenset()
+        self._assigned, self._settled, self._sought = frozenset(), False, {}
         self._epoch += 1
 
     def _on_error(self, error: KafkaError) -> None:

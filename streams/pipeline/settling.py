@@ -43,7 +43,7 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
         puts.setdefault(tp.partition, []).append(_frame(tp, offset, app))
     counts = Counter(plan.reason[row].name for row in (*refused, *letters))
     counts[SCORED] = batch.size - counts.total()
-    return Step(batch.lease, blocks, puts, ends, counts)
+    return Step(batch.lease, blocks, puts, ends, counts, Counter(plan.reason[row].name for row in letters))
 
 
 def _sorted(plan: Plan, places: Mapping[int, Place], app: App) -> tuple[Plan, list[int], list[int]]:

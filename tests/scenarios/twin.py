@@ -12,7 +12,7 @@ from streams.errors import OutcomeUnknown
 from streams.frames import frame_put
 from streams.loop import Loop
 from streams.pipeline import App
-from streams.ports import Assignment, Edges
+from streams.ports import Assignment, Edges, Observer
 from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
 from streams.state.memory import MemoryStore
 from tests.pipeline.world import LANE, PARTITIONS, SNAPSHOT, AmountModel, Sent, app, batch, decode_step
@@ -122,12 +122,18 @@ class TwinSource:
             return False
         return True
 
+    def progress(self) -> Mapping[TP, tuple[int, int]]:
+        ends = self.log.ends()
+        return {tp: (position, ends[tp]) for tp, position in self.positions.items()}
+
     def close(self) -> None:
         self.closed = True
 
 
 class TwinSink:
     """Ends each transaction as its script says: ABORT, UNKNOWN (committed or not), DIE (before or after), BLAME."""
+
+    renewals = 0
 
     def __init__(self, log: Log, script: Iterator[str], blamed: frozenset[tuple[int, int]] = frozenset()) -> None:
         self.log, self.script, self.blamed = log, script, blamed
@@ -202,6 +208,7 @@ def live(
     blamed: frozenset[tuple[int, int]] = frozenset(),
     contracts: TwinContracts | None = None,
     loop_class: LoopClass = Loop,
+    observer: Observer | None = None,
     turns_max: int = 400,
 ) -> MemoryStore:
     """Run workers, one after the other, until every request is committed; a death or an unknown outcome starts the next.
@@ -213,7 +220,8 @@ def live(
     ticks = iter(range(10**6))
     while True:
         source = TwinSource(log, moves)
-        edges = Edges(source, TwinSink(log, fates, blamed), store, TwinChangelog(log), contracts, AmountModel())
+        sink, changelog = TwinSink(log, fates, blamed), TwinChangelog(log)
+        edges = Edges(source, sink, store, changelog, contracts, AmountModel(), observer or Observer())
         loop = loop_class(
             edges,
             log.app,
