@@ -27,7 +27,7 @@ Values = Iterable[tuple[Sequence[str], float]]
 
 def families(moment: Moment, facts: Facts) -> Iterator[Family]:
     """Yield every metric of the catalogue with its samples."""
-    figures, now, now_ms = moment
+    figures, at_ns, unix_ms = moment
     assignment = figures.assignment.tps if figures.assignment else frozenset()
     yield _counter(Metric.RESULTS, [((), figures.results)])
     yield _counter(Metric.OUTCOMES, [((kind,), count) for kind, count in figures.outcomes.items()])
@@ -44,7 +44,7 @@ def families(moment: Moment, facts: Facts) -> Iterator[Family]:
         Metric.LAG_TIME,
         _by_tp(
             {
-                tp: max(now_ms - figures.fresh_ms[tp], 0) / 1000 if lag else 0.0
+                tp: max(unix_ms - figures.fresh_ms[tp], 0) / 1000 if lag else 0.0
                 for tp, lag in figures.lag.items()
                 if tp in figures.fresh_ms
             }
@@ -52,13 +52,13 @@ def families(moment: Moment, facts: Facts) -> Iterator[Family]:
     )
     yield _gauge(
         Metric.HELD,
-        _by_tp({tp: (now - figures.held[tp][1]) / 1e9 if tp in figures.held else 0.0 for tp in assignment}),
+        _by_tp({tp: (at_ns - figures.held[tp][1]) / 1e9 if tp in figures.held else 0.0 for tp in assignment}),
     )
     yield _gauge(Metric.ASSIGNED, [((), len(assignment))])
     yield _gauge(Metric.REMAINING, [((str(partition),), left) for partition, left in figures.remaining.items()])
     yield _gauge(Metric.READY, [((), ready(figures).well)])
     yield _counter(Metric.REBALANCES, [((), figures.rebalances)])
-    yield _gauge(Metric.PROGRESS_AGE, [((), max(now - figures.since, 0) / 1e9)])
+    yield _gauge(Metric.PROGRESS_AGE, [((), max(at_ns - figures.since, 0) / 1e9)])
     yield _counter(Metric.RESTARTS, [((code,), count) for code, count in facts.restarts.items()])
     yield _info(Metric.WORKER, (facts.application, facts.slot))
     yield _info(Metric.MODEL, figures.model)

@@ -104,7 +104,6 @@ class Moment(NamedTuple):
     """Figures, and what time it is on both clocks."""
 
     figures: Figures
-    now: int
+    at_ns: int
     """Nanoseconds of the monotonic clock that the figures are kept by."""
-    now_ms: int
-    """Unix time."""
+    unix_ms: int

@@ -22,7 +22,7 @@ def alive(moment: Moment, limit_s: float) -> Health:
     The limit is the watchdog's: a worker whose watchdog works is gone before this says no. It says no where the watchdog is not
     armed yet, in a start that hangs.
     """
-    age_s = (moment.now - moment.figures.since) / 1e9
+    age_s = (moment.at_ns - moment.figures.since) / 1e9
     if age_s > limit_s:
         return Health(False, f"no progress for {age_s:.1f} s; the limit is {limit_s:g} s")
     return Health(True, f"alive: last progress {age_s:.1f} s ago")

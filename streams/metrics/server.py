@@ -53,6 +53,7 @@ class Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True  # a worker that starts again does not wait for its predecessor's connections
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         self._open: dict[socket.socket, float] = {}
@@ -68,7 +69,9 @@ class Server(ThreadingMixIn, TCPServer):
         with self._lock:
             self._open[request] = time.monotonic()
             if len(self._open) > CONNECTIONS:
-                _cut(next(iter(self._open)))
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                _cut(oldest)
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
