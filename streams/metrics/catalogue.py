@@ -105,8 +105,8 @@ class Metric(StrEnum):
         "answeronce_lag_seconds",
         "gauge",
         "seconds",
-        "No request that waits in this partition is older; 0 where none waits. Time since the last answered request was "
-        "appended, or since nothing waited; absent until one of them is known.",
+        "No request that waits in this partition is older (to within a fetch, and the clocks' skew); 0 where none waits. "
+        "Time since the last answered request was appended, or since nothing waited; absent until one of them is known.",
         "topic",
         "partition",
     )

@@ -116,7 +116,7 @@ class Meter(Observer):
         if now - self._sampled < SAMPLE_NS:
             return
         self._sampled = now
-        progress, now_ms = source.progress(), self._wall() // 10**6
+        now_ms, progress = self._wall() // 10**6, source.progress()
         with self._lock:
             figures = self._figures
             figures.renewals = sink.renewals
