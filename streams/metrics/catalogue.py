@@ -96,8 +96,9 @@ class Metric(StrEnum):
         "answeronce_lag_records",
         "gauge",
         "records",
-        "Offsets of an owned partition that wait for an answer, as of the last fetch. Transaction markers behind the last "
-        "request are not counted; markers between waiting requests, and an open transaction's records, are.",
+        "Offsets of an owned partition that wait for an answer, as of the last fetch; a held partition is not fetched. "
+        "Transaction markers behind the last request are not counted; markers between waiting requests, and an open "
+        "transaction's records, are.",
         "topic",
         "partition",
     )

@@ -34,9 +34,9 @@ def ready(figures: Figures) -> Health:
     if assignment is None or not assignment.settled:
         return Health(False, "waiting for an assignment")
     if not partitions:
-        return Health(True, "ready: 0 partitions, the other workers own them all")
+        return Health(True, "ready; partitions: 0, the other workers own them all")
     if figures.started:
-        return Health(True, f"ready: {len(partitions)} partitions")
+        return Health(True, f"ready; partitions: {len(partitions)}")
     left = sum(1 for partition in partitions if figures.remaining.get(partition, 1))
     if left:
         return Health(False, f"restoring {left} of {len(partitions)} partitions")

@@ -3,6 +3,7 @@
 They show that the oracle sees what it is there for. Nothing here can be reached from the product.
 """
 
+import faulthandler
 import sys
 import time
 from pathlib import Path
@@ -136,6 +137,13 @@ def stuck_score() -> None:
     _scoring(stuck)
 
 
+def unwatched_nap() -> None:
+    """The first score call takes five seconds, and no watchdog ends the process over that."""
+    faulthandler.dump_traceback_later = lambda *_, **__: None
+    naps = iter([5.0])
+    _scoring(lambda: time.sleep(next(naps, 0.0)))
+
+
 def stuck_commit() -> None:
     """The fifth transaction of the first worker never ends, as librdkafka's can after a lost connection (#5456)."""
     from streams.kafka.sink import KafkaSink
@@ -178,6 +186,7 @@ MUTANTS = {
     "slow-score": slow_score,
     "slow-restore": slow_restore,
     "stuck-score": stuck_score,
+    "unwatched-nap": unwatched_nap,
     "stuck-commit": stuck_commit,
 }
 

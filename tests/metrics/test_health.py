@@ -22,7 +22,7 @@ def test_ready_is_assigned_and_restored() -> None:
     meter.restoring(1, 10, 10)
     assert Health(False, "restored 2 partitions; comparing offsets") == said(meter)
     meter.started()
-    assert Health(True, "ready: 2 partitions") == said(meter)
+    assert Health(True, "ready; partitions: 2") == said(meter)
     meter.assigned(assigned(settled=False))
     assert Health(False, "waiting for an assignment") == said(meter)
     meter.assigned(assigned(TPS[0]))
@@ -33,7 +33,7 @@ def test_a_worker_that_is_given_nothing_is_ready() -> None:
     """More workers than partitions: a rollout that waited for this one would wait for ever."""
     meter = Clocks().meter()
     meter.assigned(assigned())
-    assert Health(True, "ready: 0 partitions, the other workers own them all") == said(meter)
+    assert Health(True, "ready; partitions: 0, the other workers own them all") == said(meter)
 
 
 def test_alive_is_progress_within_the_limit() -> None:

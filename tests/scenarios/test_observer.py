@@ -105,7 +105,7 @@ def test_ready_follows_the_restore() -> None:
     log, meter = Log(requests(3)), Told()
     live(log, ["COMMIT", "DIE_AFTER"], lose_state=True, contracts=TwinContracts(SNAPSHOT), observer=meter)
     once = ["restoring 2 of 2 partitions", "restoring 1 of 2 partitions", "restored 2 partitions; comparing offsets"]
-    assert [*once, "ready: 2 partitions"] * 2 == meter.ready
+    assert [*once, "ready; partitions: 2"] * 2 == meter.ready
     assert {0: 0, 1: 0} == meter.moment().figures.remaining
 
 
