@@ -19,10 +19,7 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
-from streams.metrics.figures import Facts
 from streams.metrics.meter import Meter
-from streams.metrics.pages import pages
-from streams.metrics.server import serve
 from streams.models.packages import Loaded, load
 from streams.models.store import open_store
 from streams.pipeline import App
@@ -79,6 +76,10 @@ def observe(settings: Settings, slot: Slot) -> Meter:
     """Return what counts a worker's doings, and serve it if the settings name a port. Raises: ConfigError if it is taken."""
     meter, where = Meter(), settings.metrics
     if where.port is not None:
+        from streams.metrics.figures import Facts
+        from streams.metrics.pages import pages
+        from streams.metrics.server import serve
+
         facts = Facts(
             settings.app.id, slot.name, __version__, python_version(), client_version(), restarts(dict(os.environ))
         )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.errors import SlotTaken, Unreachable
-from streams.slots import Slot, last_progress
+from streams.errors import OutcomeUnknown, SlotTaken, Unreachable
+from streams.slots import RESTARTS, Slot, last_progress, restarts
 from streams.supervisor import DEATHS_MAX, Supervisor
 
 CHILD = "import os, sys; n = int(open(sys.argv[1]).read() or 0) + 1; open(sys.argv[1], 'w').write(str(n)); "
@@ -85,6 +85,22 @@ def _alive(pid: int) -> bool:
         return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except ProcessLookupError:
         return False
+
+
+def test_a_worker_is_told_how_those_before_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By exit code, a signal's number with a minus: the one way to count what ended a process, from inside the next."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    monkeypatch.setenv(RESTARTS, '{"1": 99}')  # a supervisor that is itself a child of one
+    told = tmp_path / "told"
+    body = (
+        f"open({str(told)!r}, 'a').write(os.environ[{RESTARTS!r}] + '\\n')\n"
+        f"n == 1 and os.kill(os.getpid(), 9)\nsys.exit({OutcomeUnknown.code} if n < 4 else 0)"
+    )
+    command, _ = child(tmp_path, body)
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    counts = [restarts({RESTARTS: line}) for line in told.read_text().splitlines()]
+    assert [{}, {"-9": 1}, {"-9": 1, "7": 1}, {"-9": 1, "7": 2}] == counts
+    assert {} == restarts({})
 
 
 def test_deaths_of_the_world_are_not_the_batch_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
