@@ -5,6 +5,7 @@ A connection has PATIENCE_S in all, however slowly it speaks, and there are at m
 
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,11 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import NamedTuple
 
+import structlog
+
 from streams.errors import ConfigError
+
+log = structlog.get_logger()
 
 PATIENCE_S = 5.0
 CONNECTIONS = 8
@@ -89,8 +94,10 @@ class Server(ThreadingMixIn, TCPServer):
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: whoever asked has gone away."""
+    def handle_error(self, _request: object, client_address: object) -> None:
+        """Tell of a page that failed, which is a fault of ours; whoever asked may go away unmentioned."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("a page failed", client=str(client_address))
 
 
 def _cut(connection: socket.socket) -> None:

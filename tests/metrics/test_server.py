@@ -3,16 +3,18 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.errors import ConfigError
 from streams.metrics import server
-from streams.metrics.server import CONNECTIONS, Page, Server, serve
+from streams.metrics.server import CONNECTIONS, PATIENCE_S, Page, Server, serve
 
 
 def free_port() -> int:
@@ -21,11 +23,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _broken() -> Page:
+    raise ZeroDivisionError
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A port with two pages."""
     number = free_port()
-    running = serve("127.0.0.1", number, {"/good": lambda: Page(200, b"yes\n"), "/bad": lambda: Page(503, b"no\n")})
+    pages = {"/good": lambda: Page(200, b"yes\n"), "/bad": lambda: Page(503, b"no\n"), "/broken": _broken}
+    running = serve("127.0.0.1", number, pages)
     yield number
     running.shutdown()
     running.server_close()
@@ -46,7 +53,7 @@ def test_pages(port: int) -> None:
     assert (200, "yes\n") == ask(port, "/good")
     assert (200, "yes\n") == ask(port, "/good?verbose=1")
     assert (503, "no\n") == ask(port, "/bad")
-    assert (404, "no such page; there are /good, /bad\n") == ask(port, "/")
+    assert (404, "no such page; there are /good, /bad, /broken\n") == ask(port, "/")
     assert (200, "") == ask(port, "/good", "HEAD")
     for method in ("POST", "PUT", "DELETE", "NONSENSE"):
         assert (405, "GET and HEAD only\n") == ask(port, "/good", method)
@@ -87,8 +94,22 @@ def test_many_slow_connections_do_not_keep_a_probe_out(port: int) -> None:
     begun = time.monotonic()
     assert (200, "yes\n") == ask(port, "/good")
     assert time.monotonic() - begun < 2
+    assert b"" == crowd[0].recv(1)
+    assert time.monotonic() - begun < PATIENCE_S, "cut because it was late, not because it was the oldest"
     for connection in crowd:
         connection.close()
+
+
+def test_a_page_that_fails_is_told_in_the_log(port: int) -> None:
+    """A fault of ours is not dropped, and the next page is served."""
+    with capture_logs() as said:
+        with pytest.raises(OSError, match="closed connection"):
+            ask(port, "/broken")
+        deadline, wait = time.monotonic() + 5, threading.Event()
+        while not said and time.monotonic() < deadline:
+            wait.wait(0.01)
+    assert ["a page failed"] == [line["event"] for line in said]
+    assert (200, "yes\n") == ask(port, "/good")
 
 
 def test_a_taken_port_is_a_configuration_error() -> None:
