@@ -166,6 +166,7 @@ def test_a_loop_that_stands_still_is_not_alive_and_what_came_meanwhile_is_lag(ap
     app = application
     app.start(mutant="unwatched-nap")
     until(lambda: ask(app, "/readyz")[0] == 200, what="ready")
+    until(lambda: set(lags(app).values()) == {(0.0, 0.0)}, what="a lag of 0")
     assert 200 == ask(app, "/livez")[0]
     app.ask(f"r{number}" for number in range(300))
     until(lambda: ask(app, "/livez")[0] == 503, what="a dead loop")
@@ -179,7 +180,7 @@ def test_a_loop_that_stands_still_is_not_alive_and_what_came_meanwhile_is_lag(ap
         return any(records for records, _ in seen)
 
     until(waiting, 3, what="a lag")  # it is looked at once a second
-    assert all(4 < seconds < 15 for records, seconds in seen if records)
+    assert all(4 < seconds < 60 for records, seconds in seen if records), seen
     until(lambda: set(lags(app).values()) == {(0.0, 0.0)}, what="a lag of 0")
     assert (Scrape(app).value(f"{Metric.STAGE}_sum", "score") or 0) > 5
 
