@@ -65,6 +65,28 @@ def _root(
     pass
 
 
+# --- init
+
+
+@app.command()
+def init(
+    name: Annotated[
+        str, typer.Argument(metavar="APP", help="The application's id: lower-case letters, digits, . _ -")
+    ],
+    directory: Annotated[Path | None, typer.Option("--dir", help="The folder to write. Default: ./APP")] = None,
+) -> None:
+    """Write a folder to start from: configuration, contract, model package, scripts, and what to do in which order.
+
+    It works as it is, and is meant to be edited. Nothing that is there already is overwritten.
+
+    Example: streams init loans
+    """
+    from streams.init import write
+
+    for line in write(name, directory or Path(name)):
+        say(line)
+
+
 # --- dev
 
 DIR = Annotated[Path | None, typer.Option("--dir", help="Where data and logs live. Default: .answeronce/dev")]
