@@ -70,9 +70,7 @@ def _root(
 
 @app.command()
 def init(
-    name: Annotated[
-        str, typer.Argument(metavar="APP", help="The application's id: lower-case letters, digits, . _ -")
-    ],
+    name: Annotated[str, typer.Argument(metavar="APP", help="The application's id: lower-case letters, digits, . _ -")],
     directory: Annotated[Path | None, typer.Option("--dir", help="The folder to write. Default: ./APP")] = None,
 ) -> None:
     """Write a folder to start from: configuration, contract, model package, scripts, and what to do in which order.
@@ -198,9 +196,10 @@ def models_register(
     from streams.models.store import open_store
 
     settings = load(config)
-    found = checked(directory)
+    store = open_store(settings.model.store)
+    found = checked(directory, store)
     if not dry_run:
-        register(directory, open_store(settings.model.store))
+        register(directory, store)
     say(
         f"{'may be registered' if dry_run else 'registered'}: {found.name} {found.version}, sha256:{found.digest.hex()}"
     )

@@ -5,8 +5,8 @@ makes is kept there, too, so that a package can be registered before anything is
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from string import Template
 
 from streams.errors import ConfigError, SetupError
@@ -68,8 +68,8 @@ def _name(text: str) -> str:
     return f"_{text}" if text[0].isdigit() else text
 
 
-def write(app: str, folder: Path) -> Iterator[str]:
-    """Write the application's folder, and yield what was written, and what to do next, in lines for people.
+def write(app: str, folder: Path) -> list[str]:
+    """Write the application's folder; return what was written and what to do next, in lines for people.
 
     A folder that holds anything is left alone. Raises: ConfigError, SetupError.
     """
@@ -83,12 +83,17 @@ def write(app: str, folder: Path) -> Iterator[str]:
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, "utf-8")
-            yield f"  {folder / path}"
     except OSError as error:
-        raise SetupError(f"{error.filename or folder}: {error.strerror or error}. Choose another place with --dir") from None
-    yield ""
-    yield f"Next: put the addresses of your broker and your registry into {folder / app}.toml, or start both here with"
-    yield "  streams dev up"
-    yield f"Then, as {folder / 'README.md'} goes on:"
-    yield f"  cd {folder}"
-    yield f"  streams schemas check -c {app}.toml"
+        raise SetupError(
+            f"{error.filename or folder}: {error.strerror or error}. Choose another place with --dir"
+        ) from None
+    return [
+        *(f"  {folder / path}" for path in files),
+        "",
+        f"Put the addresses of your broker and your registry into {app}.toml, or start both on this machine:",
+        f"  cd {quote(str(folder))}",
+        "  streams dev up",
+        "Then",
+        f"  streams schemas check -c {app}.toml",
+        "and so on: README.md there has all commands, in their order.",
+    ]

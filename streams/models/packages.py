@@ -69,9 +69,14 @@ class Loaded:
         return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
 
 
-def checked(folder: Path) -> Loaded:
-    """Return the model of a package's folder that passes every check. Raises: ConfigError, SetupError."""
-    return _checked(read(folder), str(folder))
+def checked(folder: Path, store: Store) -> Loaded:
+    """Return the model of a package's folder that `register` would take; nothing is changed.
+
+    Raises: ConfigError, SetupError; see `register`.
+    """
+    model = _checked(read(folder), str(folder))
+    store.refuse_other(model.name, model.version, model.digest.hex())
+    return model
 
 
 def register(folder: Path, store: Store) -> bytes:
@@ -138,7 +143,9 @@ def _content(files: Files, path: str) -> bytes:
     try:
         return files[path]
     except KeyError:
-        raise ConfigError(f"the package has no file `{path}`; it has {', '.join(sorted(files)) or 'none'}") from None
+        there = sorted(files)
+        some = ", ".join(there[:8]) + (f", … {len(there)} in all" if len(there) > 8 else "") or "none"
+        raise ConfigError(f"the package has no file `{path}`; it has {some}") from None
 
 
 def _contract(files: Files, path: str) -> Contract:

@@ -77,6 +77,9 @@ def test_a_version_is_never_given_to_other_content(tmp_path: Path) -> None:
     other = changed(replace("manifest.toml", "horizon_hours = 48", "horizon_hours = 24"))
     with pytest.raises(ConfigError, match="late 1 is registered with other content"):
         packages.register(write(other, tmp_path / "b"), store)
+    with pytest.raises(ConfigError, match="late 1 is registered with other content"):
+        packages.checked(tmp_path / "b", store)
+    assert first == packages.checked(tmp_path / "a", store).digest
     assert first == packages.load(store, "late", "1").digest
 
 

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 from confluent_kafka import Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -44,12 +44,23 @@ for argument in sys.argv[1:]:
     request |= {field: value(text)} if given else {"request_id": argument}
 
 registry = SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10})
-encode = AvroSerializer(registry, conf={"auto.register.schemas": False, "use.latest.version": True})
+encode = AvroSerializer(
+    registry,
+    conf={
+        "auto.register.schemas": False,
+        "use.latest.version": True,
+        "subject.name.strategy": topic_subject_name_strategy,
+    },
+)
+try:
+    encoded = encode(request, SerializationContext(TOPIC, MessageField.VALUE))
+except Exception as error:
+    sys.exit(f"Not encoded, with the registry at {SETTINGS['schema_registry']['url']}: {type(error).__name__}: {error}")
 producer = Producer(SETTINGS["kafka"] | {"partitioner": "murmur2_random"})
 producer.produce(
     TOPIC,
-    encode(request, SerializationContext(TOPIC, MessageField.VALUE)),
+    encoded,
     key=request["request_id"],
     on_delivery=lambda error, _: print(error.str() if error else f"asked: {request['request_id']}"),
 )
-sys.exit("Not delivered in 10 s. Is the broker up?" if producer.flush(10) else 0)
+sys.exit("Not delivered in 10 s. Is the broker up, and did `streams topics apply` run?" if producer.flush(10) else 0)

@@ -77,7 +77,9 @@ def main():
     golden = zip(requests[:GOLDEN], model.predict(matrix[:GOLDEN]), strict=True)
     lines = [json.dumps({"request": request, "score": float(score)}) for request, score in golden]
     (PACKAGE / "golden.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    print(f"{ROWS} applications, {sum(defaulted)} defaults; golden scores up to {max(model.predict(matrix[:GOLDEN])):.2f}")
+    print(
+        f"{ROWS} applications, {sum(defaulted)} defaults; golden scores up to {max(model.predict(matrix[:GOLDEN])):.2f}"
+    )
 
 
 if __name__ == "__main__":
