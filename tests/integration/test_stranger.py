@@ -122,14 +122,16 @@ class Answers:
 
     def until(self, words: str, seconds: float) -> None:
         """Wait until a line with these words was said."""
-        while words not in self.before:
-            try:
-                return self.talker.until(words, seconds)
-            except AssertionError:
-                if "Timeout" not in self.talker.text or self.talker.process.poll() is None:
-                    raise
+        if words in self.before:
+            return
+        try:
+            self.talker.until(words, seconds)
+        except AssertionError:
+            if self.before or "Timeout" not in self.talker.text or self.talker.process.poll() is None:
+                raise
             self.before += self.talker.text
             self.talker = Talker(self.folder.argv(self.command), self.folder.path)
+            self.until(words, seconds)
 
 
 class Streams:
