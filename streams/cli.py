@@ -192,7 +192,7 @@ def models_register(
     Example: streams models register ./flights-late -c flights.toml
     """
     from streams.config import load
-    from streams.models.packages import checked, register
+    from streams.models.packages import checked, register, unaccepted
     from streams.models.store import open_store
 
     settings = load(config)
@@ -205,6 +205,8 @@ def models_register(
     )
     if (found.name, found.version) != (settings.model.name, settings.model.version):
         say(f"note: [model] in {config} names {settings.model.name} {settings.model.version}, so that is what answers")
+    for text in unaccepted(found, settings):
+        say(f"note: {text}")
 
 
 # --- topics

@@ -210,7 +210,7 @@ def test_every_wrong_turn_names_the_right_one(
     """Commands in the wrong order, and what people mistype: each says what to do next, and does nothing."""
     folder = begun("lost", tmp_path, broker, registry_url, streams)
     monkeypatch.chdir(folder.path)
-    right = folder.config.read_text()
+    right, contract = folder.config.read_text(), folder.path / "schemas" / "request.v1.avsc"
 
     def mistyped(old: str, new: str) -> str:
         assert old in right
@@ -236,6 +236,10 @@ def test_every_wrong_turn_names_the_right_one(
     streams("streams models register package -c lost.toml")
     newer = mistyped('version = "1"', 'version = "2"')
     assert "Registered are: lost-default 1" in streams(f"streams scorer run -c {newer}", 2)
+    (folder.path / "strict.avsc").write_text(contract.read_text().replace('"minimum": 100,', '"minimum": 200,'))
+    stricter = mistyped("schemas/request.v1.avsc", "strict.avsc")
+    noted = streams(f"streams models register package --dry-run -c {stricter}")
+    assert "does not accept strict.avsc, the contract of lost.requests.live" in noted
     manifest = folder.path / "package" / "manifest.toml"
     manifest.write_text(manifest.read_text().replace("threshold = 0.5", "threshold = 0.6"))
     for register in ("streams models register package --dry-run", "streams models register package"):
