@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from streams import init
+from streams import dev, init
 from streams.avro.properties import check_contract
 from streams.avro.schema import parse
 from streams.cli import main
 from streams.config import BatchLimits, Dedupe, Limits, Requests, Settings, load
+from streams.dev import apicurio
+from streams.dev.ports import HOST
 from streams.models import manifest
 from streams.models.packages import checked
 from streams.models.store import open_store
@@ -95,6 +97,13 @@ def test_the_readme_shows_the_configuration_that_init_writes(loans: Path) -> Non
     """The same keys and values, without the comments."""
     (shown,) = blocks("toml")
     assert tomllib.loads(shown) == tomllib.loads((loans / "loans.toml").read_text())
+
+
+def test_it_works_with_the_local_stack_as_it_is(loans: Path) -> None:
+    """`streams dev up` and nothing to edit: the addresses are where it puts broker and registry by default."""
+    settings = load(loans / "loans.toml")
+    assert f"{HOST}:{dev.BROKER_PORT}" == settings.kafka["bootstrap.servers"]
+    assert apicurio.url(dev.REGISTRY_PORT) == settings.schema_registry["url"]
 
 
 def test_what_is_commented_out_is_what_holds_without_it(loans: Path) -> None:
