@@ -285,8 +285,9 @@ def _otherwise_cut(topic: Topic, have: Found, begun: bool) -> str:
         )
     return (
         f"{said} A broker with auto.create.topics.enable makes a topic, with its own defaults, for the first client that "
-        "names it, and one came before `apply`. Nothing was answered yet: stop that client, delete the topic "
-        f"(kafka-topics.sh --delete --topic {topic.name}), and apply; or set partitions = {have.partitions}"
+        "names it, and one came before `apply`. There is no changelog, so nothing was answered yet: stop that client, delete "
+        f"the topic (kafka-topics.sh --delete --topic {topic.name}), apply, and let it send again; or set "
+        f"partitions = {have.partitions}"
     )
 
 

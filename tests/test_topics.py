@@ -164,8 +164,9 @@ def test_a_topic_that_a_producer_made_by_coming_first(partitions: int) -> None:
     planned = plan(wanted(SETTINGS, 1, LANES), found)
     contradictions = [f"live: {text}" for text in (
         "it has 1 partition, the configuration says 3. A broker with auto.create.topics.enable makes a topic, with its "
-        "own defaults, for the first client that names it, and one came before `apply`. Nothing was answered yet: stop "
-        "that client, delete the topic (kafka-topics.sh --delete --topic live), and apply; or set partitions = 1",
+        "own defaults, for the first client that names it, and one came before `apply`. There is no changelog, so "
+        "nothing was answered yet: stop that client, delete the topic (kafka-topics.sh --delete --topic live), apply, and "
+        "let it send again; or set partitions = 1",
     )]  # fmt: skip
     assert (contradictions if partitions == 1 else []) == planned.contradictions
     (note,) = [note for note in planned.notes if "NO_APPEND_TIME" in note]
