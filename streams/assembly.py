@@ -16,7 +16,7 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
-from streams.models.packages import Loaded, load
+from streams.models.packages import Loaded, load, unaccepted
 from streams.models.store import open_store
 from streams.pipeline import App
 from streams.ports import Edges
@@ -64,8 +64,7 @@ def preflight(settings: Settings) -> list[str]:
     """
     found = _topics(settings)
     product_ids(settings)
-    _model(settings)
-    return warnings(settings, found)
+    return [*warnings(settings, found), *unaccepted(_model(settings), settings)]
 
 
 def assemble(settings: Settings, slot: Slot) -> Parts:
