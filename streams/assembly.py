@@ -20,7 +20,7 @@ from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
 from streams.metrics.meter import Meter
-from streams.models.packages import Loaded, load
+from streams.models.packages import Loaded, load, unaccepted
 from streams.models.store import open_store
 from streams.pipeline import App
 from streams.ports import Edges, Observer
@@ -68,8 +68,7 @@ def preflight(settings: Settings) -> list[str]:
     """
     found = _topics(settings)
     product_ids(settings)
-    _model(settings)
-    return warnings(settings, found)
+    return [*warnings(settings, found), *unaccepted(_model(settings), settings)]
 
 
 def observe(settings: Settings, slot: Slot) -> Meter:

@@ -65,6 +65,26 @@ def _root(
     pass
 
 
+# --- init
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="APP", help="The application's id: lower-case letters, digits, . _ -")],
+    directory: Annotated[Path | None, typer.Option("--dir", help="The folder to write. Default: ./APP")] = None,
+) -> None:
+    """Write a folder to start from: configuration, contract, model package, scripts, and what to do in which order.
+
+    It works as it is, and is meant to be edited. Nothing that is there already is overwritten.
+
+    Example: streams init loans
+    """
+    from streams.init import write
+
+    for line in write(name, directory or Path(name)):
+        say(line)
+
+
 # --- dev
 
 DIR = Annotated[Path | None, typer.Option("--dir", help="Where data and logs live. Default: .answeronce/dev")]
@@ -172,18 +192,21 @@ def models_register(
     Example: streams models register ./flights-late -c flights.toml
     """
     from streams.config import load
-    from streams.models.packages import checked, register
+    from streams.models.packages import checked, register, unaccepted
     from streams.models.store import open_store
 
     settings = load(config)
-    found = checked(directory)
+    store = open_store(settings.model.store)
+    found = checked(directory, store)
     if not dry_run:
-        register(directory, open_store(settings.model.store))
+        register(directory, store)
     say(
         f"{'may be registered' if dry_run else 'registered'}: {found.name} {found.version}, sha256:{found.digest.hex()}"
     )
     if (found.name, found.version) != (settings.model.name, settings.model.version):
         say(f"note: [model] in {config} names {settings.model.name} {settings.model.version}, so that is what answers")
+    for text in unaccepted(found, settings):
+        say(f"note: {text}")
 
 
 # --- topics

@@ -227,7 +227,7 @@ def load(path: Path) -> Settings:
         tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file. `streams demo --keep` writes a working example to start from"
+            f"{path}: no such file. `streams init APP` writes a whole application to start from"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None

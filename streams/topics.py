@@ -7,6 +7,7 @@ from streams.beginning import begin_where_nothing_began, unbegun
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
+from streams.reasons import Reason
 from streams.registering import product_ids
 
 HOUR_MS = 3_600_000
@@ -107,6 +108,8 @@ def wanted(settings: Settings, replication: int, lanes: Mapping[str, Lane]) -> l
 def plan(topics: list[Topic], found: Mapping[str, Found]) -> Plan:
     """Return the steps from what was found to what is wanted."""
     changes: list[Change] = []
+    early: list[str] = []
+    begun = _begun(topics, found)
     for topic in topics:
         have = found.get(topic.name)
         if have is None:
@@ -115,24 +118,30 @@ def plan(topics: list[Topic], found: Mapping[str, Found]) -> Plan:
             changes.append(Change("create", topic.name, text, configs, topic.replication))
             continue
         if have.partitions != topic.partitions:
-            changes.append(Change("contradiction", topic.name, _frozen(topic, have), {}))
+            changes.append(Change("contradiction", topic.name, _otherwise_cut(topic, have, begun), {}))
         broken = {rule.key: rule for rule in _rules(topic, have) if not rule.holds(have.configs.get(rule.key, ""))}
         if broken:
             text = ", ".join(f"{key}: {have.configs.get(key)} -> {rule.value}" for key, rule in broken.items())
             changes.append(Change("alter", topic.name, text, {key: rule.value for key, rule in broken.items()}))
-    return Plan(tuple(changes), tuple(_notes(topics, found)))
+        if not begun and _APPENDED in broken.values():
+            early.append(
+                f"what {topic.name} holds already has its senders' time stamps; any request there will be refused "
+                f"({Reason.NO_APPEND_TIME.name}): send it again after `apply`, or pass it over with `apply --from-end`"
+            )
+    return Plan(tuple(changes), (*early, *_notes(topics, found)))
 
 
 def contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
     """Return which settings of which topics break the guarantee, and how; the scorer must not run with any."""
     complaints = []
-    for topic in wanted(settings, 1, _as_they_are(settings, found)):
+    topics = wanted(settings, 1, _as_they_are(settings, found))
+    for topic in topics:
         have = found.get(topic.name)
         if have is None:
             complaints.append(f"{topic.name} does not exist")
             continue
         if have.partitions != topic.partitions:
-            complaints.append(f"{topic.name}: {_frozen(topic, have)}")
+            complaints.append(f"{topic.name}: {_otherwise_cut(topic, have, _begun(topics, found))}")
         complaints += [
             f"{topic.name}: {rule.key} is {have.configs.get(rule.key)} and must be {_least(rule)}: {rule.breaks}"
             for rule in topic.rules
@@ -161,7 +170,7 @@ def current_plan(settings: Settings) -> Plan:
     planned = _planned(settings, admin, found)
     missing = unbegun(settings, admin, found)
     if missing:
-        note = f"the first offsets of {len(missing)} partitions are to be set, with a START record each"
+        note = f"partitions without a first offset: {len(missing)}; each gets one, with a START record"
         planned = planned._replace(notes=(*planned.notes, note))
     return planned
 
@@ -260,11 +269,25 @@ def _notes(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
     ]
 
 
-def _frozen(topic: Topic, have: Found) -> str:
+def _begun(topics: list[Topic], found: Mapping[str, Found]) -> bool:
+    """Return whether anything can have been answered: there is a changelog, which `wanted` puts last."""
+    return topics[-1].name in found
+
+
+def _otherwise_cut(topic: Topic, have: Found, begun: bool) -> str:
+    """Say what to do about a number of partitions that is not the configuration's."""
+    there = f"it has {have.partitions} {'partition' if have.partitions == 1 else 'partitions'}"
+    said = f"{there}, the configuration says {topic.partitions}."
+    if begun:
+        return (
+            f"{said} Partition counts are frozen with the changelog: state would not move with its requests. "
+            f"Set partitions = {have.partitions}, or begin a new application id with new topics"
+        )
     return (
-        f"it has {have.partitions} partitions, the configuration says {topic.partitions}. Partition counts are frozen "
-        f"with the changelog: state would not move with its requests. Set partitions = {have.partitions}, or begin a "
-        "new application id with new topics"
+        f"{said} A broker with auto.create.topics.enable makes a topic, with its own defaults, for the first client that "
+        "names it, and one came before `apply`. There is no changelog, so nothing was answered yet: stop that client, delete "
+        f"the topic (kafka-topics.sh --delete --topic {topic.name}), apply, and let it send again; or set "
+        f"partitions = {have.partitions}"
     )
 
 

@@ -13,7 +13,7 @@ from streams import errors
 from streams.cli import EXIT_CODES, main
 
 COMMANDS = [
-    "dev up", "dev down", "dev status", "schemas check", "schemas register", "models register", "topics plan",
+    "init", "dev up", "dev down", "dev status", "schemas check", "schemas register", "models register", "topics plan",
     "topics apply", "scorer run", "verify", "metrics", "demo",
 ]  # fmt: skip
 

@@ -83,5 +83,5 @@ def test_what_is_wrong_is_named_and_secrets_are_not_shown(tmp_path: Path, change
 
 def test_a_missing_file_says_where_to_begin(tmp_path: Path) -> None:
     """The next step is named."""
-    with pytest.raises(ConfigError, match="demo --keep"):
+    with pytest.raises(ConfigError, match="streams init"):
         load(tmp_path / "none.toml")

@@ -157,6 +157,33 @@ def test_partition_counts_are_frozen(topic: str) -> None:
     assert "partitions = 4" in from_plan
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_topic_that_a_producer_made_by_coming_first(partitions: int) -> None:
+    """A broker that makes topics by itself gives them its own defaults: it is said what that does, and the way out."""
+    found = {"live": Found(bytes(16), partitions, 1, DEFAULTS)}
+    planned = plan(wanted(SETTINGS, 1, LANES), found)
+    contradictions = [f"live: {text}" for text in (
+        "it has 1 partition, the configuration says 3. A broker with auto.create.topics.enable makes a topic, with its "
+        "own defaults, for the first client that names it, and one came before `apply`. There is no changelog, so "
+        "nothing was answered yet: stop that client, delete the topic (kafka-topics.sh --delete --topic live), apply, and "
+        "let it send again; or set partitions = 1",
+    )]  # fmt: skip
+    assert (contradictions if partitions == 1 else []) == planned.contradictions
+    (note,) = [note for note in planned.notes if "NO_APPEND_TIME" in note]
+    assert note.startswith("what live holds already")
+    assert "--from-end" in note
+
+
+def test_time_stamps_of_other_topics_refuse_no_request() -> None:
+    """The note is about requests, and about what came before anything was answered."""
+    results = {"app.results": Found(bytes(16), 3, 1, DEFAULTS)}
+    later = altered("live", message_timestamp_type="CreateTime")
+    for found in (results, later):
+        planned = plan(wanted(SETTINGS, 3, LANES), found)
+        assert any("message.timestamp.type" in change.configs for change in planned.changes if change.kind == "alter")
+        assert not [note for note in planned.notes if "NO_APPEND_TIME" in note]
+
+
 def test_more_is_not_altered() -> None:
     """Longer retention, larger messages and more replicas in sync than asked for are left alone."""
     found: Mapping[str, Found] = altered("app.results", retention_ms="-1", min_insync_replicas="3")

@@ -25,6 +25,7 @@ MAY: dict[str, set[str]] = {
     "supervisor": {"hall", "slots"},
     "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
+    "init": {"hall", "init"},
 }
 """What each room may import; the files named after commands wire everything and are not listed."""
 OWNERS: dict[str, set[str]] = {
@@ -50,10 +51,16 @@ IMPURE = {"time", "random", "os", "secrets", "socket", "subprocess", "threading"
 """Clocks, randomness, environment, files, network. The loop may be *given* a clock: it names `time.monotonic` once."""
 
 
+TEMPLATE = "init/template/"
+"""Scripts that `streams init` writes: they run in other places, and know nothing of ours."""
+
+
 def files() -> Iterator[tuple[str, Path]]:
     """Yield every file of the package with its path inside it."""
     for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT).as_posix(), path
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(TEMPLATE):
+            yield name, path
 
 
 def room(name: str) -> str:
@@ -110,6 +117,13 @@ def test_the_pure_rooms_are_pure(name: str) -> None:
             n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name) and n.id in ("open", "input")
         ]
         assert not opens, f"{path.name} opens something"
+
+
+def test_what_init_writes_knows_nothing_of_ours() -> None:
+    """Producers and consumers of an application have no answeronce installed."""
+    scripts = sorted((ROOT / TEMPLATE).glob("*.py"))
+    assert ["consume.py", "produce.py", "train.py"] == [path.name for path in scripts]
+    assert not [module for path in scripts for module in imports(path) if module.partition(".")[0] == "streams"]
 
 
 def test_the_walls_would_notice(tmp_path: Path) -> None:

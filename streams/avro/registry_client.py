@@ -124,7 +124,7 @@ class RegistryClient:
             ) from None
         except Exception as error:  # noqa: BLE001  whatever the transport raises, there was no answer
             raise Unreachable(
-                f"The schema registry at {self._where} does not answer ({type(error).__name__}). Is it running, and reachable?"
+                f"The schema registry at {self._where} does not answer ({type(error).__name__}). Is it running, and reachable? See [schema_registry]."
             ) from None
 
 

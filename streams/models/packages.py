@@ -8,8 +8,11 @@ what is checked, and what was checked is what is loaded, so nobody can change a 
 from collections.abc import Mapping
 from pathlib import Path
 
+from streams.avro.acceptance import judge
+from streams.avro.id_cache import Remembered
 from streams.avro.schema import parse
-from streams.contracts import Contract, Decoded
+from streams.config import Settings
+from streams.contracts import Contract, Decoded, Reading
 from streams.errors import ConfigError, SetupError
 from streams.models import golden, manifest, reference
 from streams.models.features import Features
@@ -17,6 +20,7 @@ from streams.models.lightgbm import LightGbm
 from streams.models.manifest import Manifest
 from streams.models.store import Files, Store, digest, read
 from streams.ports import Refusals
+from streams.reasons import Reason
 from streams.records import Floats, Ints
 
 
@@ -69,9 +73,14 @@ class Loaded:
         return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
 
 
-def checked(folder: Path) -> Loaded:
-    """Return the model of a package's folder that passes every check. Raises: ConfigError, SetupError."""
-    return _checked(read(folder), str(folder))
+def checked(folder: Path, store: Store) -> Loaded:
+    """Return the model of a package's folder that `register` would take; nothing is changed.
+
+    Raises: ConfigError, SetupError; see `register`.
+    """
+    model = _checked(read(folder), str(folder))
+    store.refuse_other(model.name, model.version, model.digest.hex())
+    return model
 
 
 def register(folder: Path, store: Store) -> bytes:
@@ -97,6 +106,32 @@ def load(store: Store, name: str, version: str) -> Loaded:
     if (model.name, model.version) != (name, version):
         raise SetupError(f"model store {store}: {name} {version} stands for a package of {model.name} {model.version}")
     return model
+
+
+def unaccepted(model: Loaded, settings: Settings) -> list[str]:
+    """Return a sentence for each lane whose own contract the model does not accept: what is written with it is refused.
+
+    A contract that cannot be read is passed over: `streams schemas check` says so, and workers do not need the file.
+    """
+    found = []
+    for lane in settings.requests:
+        try:
+            entry = Remembered(lane.contract.read_text("utf-8"), "AVRO", False, frozenset())
+        except (OSError, UnicodeDecodeError):
+            continue
+        reading = judge(
+            entry,
+            accepts=model.accepts,
+            drop_extra_fields=model.drop_extra_fields,
+            nodes_max=settings.limits.schema_nodes,
+        )
+        if isinstance(reading, Reading) and reading.accepted is None:
+            found.append(
+                f"model {model.name} {model.version} does not accept {lane.contract.name}, the contract of {lane.topic}: "
+                f"each request written with it will be refused ({Reason.NOT_ACCEPTED.name}). Put that contract into the "
+                "package, under [[accepts]], and register it as a new version"
+            )
+    return found
 
 
 def _checked(files: Files, where: str) -> Loaded:
@@ -138,7 +173,9 @@ def _content(files: Files, path: str) -> bytes:
     try:
         return files[path]
     except KeyError:
-        raise ConfigError(f"the package has no file `{path}`; it has {', '.join(sorted(files)) or 'none'}") from None
+        there = sorted(files)
+        some = ", ".join(there[:8]) + (f", … {len(there)} in all" if len(there) > 8 else "") or "none"
+        raise ConfigError(f"the package has no file `{path}`; it has {some}") from None
 
 
 def _contract(files: Files, path: str) -> Contract:

@@ -44,6 +44,9 @@ class Store(Protocol):
     def claim(self, name: str, version: str, digest: str) -> None:
         """Let a name and version stand for a package, for ever. Raises: ConfigError if they stand for another."""
 
+    def refuse_other(self, name: str, version: str, digest: str) -> None:
+        """Change nothing. Raises: ConfigError if a name and version stand for another package."""
+
     def find(self, name: str, version: str) -> str:
         """Return the digest that a name and version stand for. Raises: ConfigError if they stand for none."""
 
@@ -79,11 +82,14 @@ class FileStore:
     def claim(self, name: str, version: str, digest: str) -> None:
         """Let a name and version stand for a package, for ever. Raises: ConfigError if they stand for another."""
         self._publish(self._entry(name, version), {"digest": digest.encode() + b"\n"})
-        taken = self.find(name, version)
-        if taken != digest:
+        self.refuse_other(name, version, digest)
+
+    def refuse_other(self, name: str, version: str, digest: str) -> None:
+        """Change nothing. Raises: ConfigError if a name and version stand for another package."""
+        if self._entry(name, version).exists() and (taken := self.find(name, version)) != digest:
             raise ConfigError(
                 f"model {name} {version} is registered with other content ({taken}) and is never changed: "
-                "give the package a new `version` in its manifest"
+                "give the package a new `version` in its manifest, and name that one under [model]"
             )
 
     def find(self, name: str, version: str) -> str:

@@ -12,7 +12,7 @@ from streams.pipeline.columns import constants, event_ms, text
 from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
 from streams.ports import Model
-from streams.records import LIVE, TP, Batch, Floats, Ints, Origin
+from streams.records import LIVE, Batch, Floats, Ints, Origin
 
 
 class Answers(NamedTuple):
@@ -24,26 +24,34 @@ class Answers(NamedTuple):
     states: list[bytes]
     """What the state remembers of each."""
 
+    def at(self, order: list[int]) -> "Answers":
+        """Return some of them, in this order."""
+        rows, values, states = self
+        return Answers([rows[i] for i in order], [values[i] for i in order], [states[i] for i in order])
+
 
 def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, Answers]:
     """Return the answers of all scored rows, by partition."""
     batch, begin = plan.rows.batch, 0
+    partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
     blocks: dict[int, list[Answers]] = {}
     for group, index in zip(plan.rows.groups, plan.to_score, strict=True):
         rows, mine = group.rows[index], scores[begin : begin + len(index)]
         begin += len(index)
-        for i, tp in enumerate(batch.tps):
-            here = np.flatnonzero(batch.tp[rows] == i)
-            if len(here):
-                values = _result(group, index[here], mine[here], model) | _origin(batch, rows[here], tp, app)
-                blocks.setdefault(tp.partition, []).append(_answers(plan, rows[here], tp, values, app))
+        if len(rows):
+            owners = partitions[rows]
+            values = _result(group, index, mine, model) | _origin(batch, rows, owners, app)
+            whole = _answers(plan, rows, values, app)
+            for partition in np.unique(owners).tolist():
+                blocks.setdefault(partition, []).append(whole.at(np.flatnonzero(owners == partition).tolist()))
     return {partition: _joined(parts) for partition, parts in blocks.items()}
 
 
-def _answers(plan: Plan, rows: Ints, tp: TP, values: dict[str, Values], app: App) -> Answers:
-    batch, picked = plan.rows.batch, rows.tolist()
+def _answers(plan: Plan, rows: Ints, values: dict[str, Values], app: App) -> Answers:
+    """Return the answers of some rows of one topic."""
+    batch, picked, topic = plan.rows.batch, rows.tolist(), _topic(plan.rows.batch, rows)
     fingerprints = [plan.rows.fingerprint[row] for row in picked]
-    begins = heads(fingerprints, batch.append_ms[rows], batch.offset[rows], tp.topic, app.topic_ids[tp.topic])
+    begins = heads(fingerprints, batch.append_ms[rows], batch.offset[rows], topic, app.topic_ids[topic])
     encoded, states = app.result.encode_twice(begins, app.result_prefix, values)
     if max(map(len, encoded)) > app.answer_bytes:
         size = begins.itemsize
@@ -55,9 +63,9 @@ def _answers(plan: Plan, rows: Ints, tp: TP, values: dict[str, Values], app: App
 def _joined(blocks: list[Answers]) -> Answers:
     if len(blocks) == 1:
         return blocks[0]
-    rows, values, states = (list(chain.from_iterable(columns)) for columns in zip(*blocks, strict=True))
-    order = sorted(range(len(rows)), key=rows.__getitem__)
-    return Answers([rows[i] for i in order], [values[i] for i in order], [states[i] for i in order])
+    rows, values, states = (chain.from_iterable(columns) for columns in zip(*blocks, strict=True))
+    whole = Answers(list(rows), list(values), list(states))
+    return whole.at(sorted(range(len(whole.rows)), key=whole.rows.__getitem__))
 
 
 def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str, Values]:
@@ -78,14 +86,20 @@ def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str
     }
 
 
-def _origin(batch: Batch, rows: Ints, tp: TP, app: App) -> dict[str, Values]:
+def _origin(batch: Batch, rows: Ints, partitions: Ints, app: App) -> dict[str, Values]:
+    topic = _topic(batch, rows)
     return {
-        "request_topic": Constant(tp.topic),
-        "request_topic_id": Constant(app.topic_ids[tp.topic]),
-        "request_partition": Constant(tp.partition),
+        "request_topic": Constant(topic),
+        "request_topic_id": Constant(app.topic_ids[topic]),
+        "request_partition": Longs(partitions, None),
         "request_offset": Longs(batch.offset[rows], None),
         "append_time": Longs(batch.append_ms[rows], None),
     }
+
+
+def _topic(batch: Batch, rows: Ints) -> str:
+    """Return the topic of the rows of a group, which have only one."""
+    return batch.tps[int(batch.tp[rows[0]])].topic
 
 
 def as_first(plan: Plan, row: int, answer: bytes | None, app: App) -> First:

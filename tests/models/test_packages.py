@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from streams.avro.schema import parse
+from streams.config import App, Requests, Settings
+from streams.config import Model as Named
 from streams.errors import ConfigError, SetupError
 from streams.models import manifest, packages, rows
 from streams.models.lightgbm import LightGbm
@@ -77,7 +79,40 @@ def test_a_version_is_never_given_to_other_content(tmp_path: Path) -> None:
     other = changed(replace("manifest.toml", "horizon_hours = 48", "horizon_hours = 24"))
     with pytest.raises(ConfigError, match="late 1 is registered with other content"):
         packages.register(write(other, tmp_path / "b"), store)
+    with pytest.raises(ConfigError, match="late 1 is registered with other content"):
+        packages.checked(tmp_path / "b", store)
+    assert first == packages.checked(tmp_path / "a", store).digest
     assert first == packages.load(store, "late", "1").digest
+
+
+@pytest.mark.parametrize("extra", ["refuse", "drop"])
+def test_a_lane_s_contract_that_the_model_does_not_accept_is_told(tmp_path: Path, extra: str) -> None:
+    """Before each of its requests is refused; judged as a worker judges. A file that cannot be read is not judged."""
+    head = replace("manifest.toml", 'artifact = "model.txt"', f'artifact = "model.txt"\nextra_fields = "{extra}"')
+    model = packages.checked(write(changed(head), tmp_path / "late"), FileStore(tmp_path / "store"))
+    more = json.loads(CONTRACT)
+    more["fields"].append({"name": "note", "type": ["null", "string"], "default": None})
+    other = json.loads(CONTRACT)
+    other["fields"][2] |= {"minimum": 0}
+    told = {}
+    for name, text in {"same": CONTRACT, "more": json.dumps(more), "other": json.dumps(other), "bad": "{"}.items():
+        (tmp_path / name).write_text(text)
+        told[name] = packages.unaccepted(model, _settings(tmp_path, name))
+    told["none"] = packages.unaccepted(model, _settings(tmp_path, "none"))
+    silent = {"same", "bad", "none"} | ({"more"} if extra == "drop" else set())
+    assert silent == {name for name, texts in told.items() if not texts}
+    (text,) = told["other"]
+    assert "late 1 does not accept other, the contract of asks: each request written with it will be refused" in text
+
+
+def _settings(folder: Path, contract: str) -> Settings:
+    return Settings(
+        app=App(id="app", state_dir=folder),
+        kafka={"bootstrap.servers": "nowhere:1"},
+        schema_registry={"url": "http://nowhere"},
+        requests=(Requests(topic="asks", contract=folder / contract),),
+        model=Named(store=folder.as_uri(), name="late", version="1"),
+    )
 
 
 def test_extra_fields_may_be_dropped(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Ask for one answer.
+
+    python produce.py [REQUEST_ID] [FIELD=VALUE ...]        for example: python produce.py mine amount=9000
+
+Nothing in here is answeronce's: any producer does it like this. One setting matters: the partitioner must be Java's,
+which librdkafka's own default is not, or the request lands in another partition and is refused.
+"""
+
+import json
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+TOPIC = "$app.requests.live"
+SETTINGS = tomllib.loads(Path(__file__).with_name("$app.toml").read_text("utf-8"))
+
+
+def value(text):
+    """Return what a person meant: JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+request = {
+    "request_id": f"by-hand-{time.time_ns()}",
+    "tenant": "me",
+    "event_time": time.time_ns() // 1_000_000,
+    "amount": 12000.0,
+    "months": 48,
+    "purpose": "car",
+    "income": 38000.0,
+    "rate": 5.9,
+}
+for argument in sys.argv[1:]:
+    field, given, text = argument.partition("=")
+    request |= {field: value(text)} if given else {"request_id": argument}
+
+registry = SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10})
+encode = AvroSerializer(
+    registry,
+    conf={
+        "auto.register.schemas": False,
+        "use.latest.version": True,
+        "subject.name.strategy": topic_subject_name_strategy,
+    },
+)
+try:
+    encoded = encode(request, SerializationContext(TOPIC, MessageField.VALUE))
+except Exception as error:
+    sys.exit(f"Not encoded, with the registry at {SETTINGS['schema_registry']['url']}: {type(error).__name__}: {error}")
+producer = Producer(SETTINGS["kafka"] | {"partitioner": "murmur2_random"})
+producer.produce(
+    TOPIC,
+    encoded,
+    key=request["request_id"],
+    on_delivery=lambda error, _: print(error.str() if error else f"asked: {request['request_id']}"),
+)
+sys.exit("Not delivered in 10 s. Is the broker up, and did `streams topics apply` run?" if producer.flush(10) else 0)

@@ -1,0 +1,165 @@
+"""`streams init`: a folder that is whole, whatever the application is called, and whose model is what its script makes."""
+
+import importlib.metadata
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams import dev, init
+from streams.avro.properties import check_contract
+from streams.avro.schema import parse
+from streams.cli import main
+from streams.config import BatchLimits, Dedupe, Limits, Requests, Settings, load
+from streams.dev import apicurio
+from streams.dev.ports import HOST
+from streams.models import manifest
+from streams.models.packages import checked
+from streams.models.store import open_store
+from tests.test_readme import ROOT, blocks
+
+TEMPLATE = ROOT / "streams" / "init" / "template"
+APPS = ["loans", "home-loans", "3d.print_shop-", "a" * 56]
+LIGHTGBM = re.search(r"^lightgbm==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+@pytest.fixture
+def loans(tmp_path: Path) -> Path:
+    init.write("loans", tmp_path / "loans")
+    return tmp_path / "loans"
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_folder_is_whole(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configuration, contract and package pass our own checks as they are; every name is the application's."""
+    monkeypatch.chdir(tmp_path)
+    assert 0 == main(["init", app])
+    folder = tmp_path / app
+    settings = load(folder / f"{app}.toml")
+    (lane,) = settings.requests
+    assert (app, f"{app}.requests.live") == (settings.app.id, lane.topic)
+    contract = parse(lane.contract.read_text())
+    assert [] == check_contract(contract)
+    model = checked(folder / "package", open_store(settings.model.store))
+    assert (settings.model.name, settings.model.version) == (model.name, model.version)
+    assert [contract.fingerprint] == [accepted.fingerprint for accepted in model.accepts]
+    others = {path.name: path.read_text() for path in folder.rglob("*") if path.is_file() and path.name != "model.txt"}
+    assert not [name for name, text in others.items() if "$" in text]
+
+
+def test_every_file_of_the_template_is_written_and_told(tmp_path: Path) -> None:
+    """Nothing lies about that nobody gets, and what a person is told is what is there."""
+    told = init.write("loans", tmp_path / "loans")
+    written = sorted(str(path) for path in (tmp_path / "loans").rglob("*") if path.is_file())
+    assert written == sorted(line.strip() for line in told[: told.index("")])
+    files = {path.relative_to(TEMPLATE).as_posix() for path in TEMPLATE.rglob("*") if path.is_file()}
+    assert {name for name in files if "__pycache__" not in name} == set(init.FILES.values())
+
+
+def test_names_follow_avro_s_rules() -> None:
+    """Whatever an application may be called, its record has a name and a namespace."""
+    found = {app: (init.record(app), init.namespace(app)) for app in APPS}
+    assert ("LoansRequest", "loans") == found["loans"]
+    assert ("HomeLoansRequest", "home_loans") == found["home-loans"]
+    assert ("_3dPrintShopRequest", "_3d_print_shop") == found["3d.print_shop-"]
+
+
+@pytest.mark.parametrize("app", ["", "Loans", "-loans", "loans/..", "a" * 57, "lo ans", "lo\n"])
+def test_what_is_no_application_id_is_refused(app: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is written."""
+    assert 2 == main(["init", "--dir", str(tmp_path / "x"), "--", app])
+    assert "is no application id" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_overwritten(loans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that holds anything is left as it is, and another place is named; an empty one will do."""
+    (loans / "train.py").write_text("mine")
+    before = {path: path.read_bytes() for path in loans.rglob("*") if path.is_file()}
+    for place in (loans, loans / "train.py"):
+        assert 2 == main(["init", "loans", "--dir", str(place)])
+        assert "--dir" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in loans.rglob("*") if path.is_file()}
+    (tmp_path / "empty").mkdir()
+    assert 0 == main(["init", "loans", "--dir", str(tmp_path / "empty")])
+    assert 4 == main(["init", "loans", "--dir", str(loans / "train.py" / "x")])
+    assert "--dir" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_configuration_that_init_writes(loans: Path) -> None:
+    """The same keys and values, without the comments."""
+    (shown,) = blocks("toml")
+    assert tomllib.loads(shown) == tomllib.loads((loans / "loans.toml").read_text())
+
+
+def test_it_works_with_the_local_stack_as_it_is(loans: Path) -> None:
+    """`streams dev up` and nothing to edit: the addresses are where it puts broker and registry by default."""
+    settings = load(loans / "loans.toml")
+    assert f"{HOST}:{dev.BROKER_PORT}" == settings.kafka["bootstrap.servers"]
+    assert apicurio.url(dev.REGISTRY_PORT) == settings.schema_registry["url"]
+
+
+def test_what_is_commented_out_is_what_holds_without_it(loans: Path) -> None:
+    """Each such line is a key with its default, so that nobody is told of a key that there is not."""
+    commented = (loans / "loans.toml").read_text().partition("# [metrics]")[0]
+    settings = Settings.model_validate(tomllib.loads(re.sub(r'^# (?=["\[]|\w+ = )', "", commented, flags=re.MULTILINE)))
+    assert (Dedupe(), BatchLimits(), Limits()) == (settings.dedupe, settings.batch, settings.limits)
+    assert {"dedupe", "batch", "limits"} <= settings.model_fields_set
+    (lane,) = settings.requests
+    assert Requests.model_fields["retention_hours"].default == lane.retention_hours
+    assert {"sasl.username", "sasl.password"} < set(settings.kafka)
+
+
+def golden(folder: Path) -> list[dict[str, Any]]:
+    """Return the golden rows of a package."""
+    return [json.loads(line) for line in (folder / "golden.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the package as it is shipped, and as its `train.py` makes it."""
+    shipped, folder = (tmp_path_factory.mktemp("init") / name for name in ("shipped", "loans"))
+    init.write("loans", folder)
+    shutil.copytree(folder / "package", shipped)
+    for name in ("model.txt", "golden.jsonl"):
+        (folder / "package" / name).unlink()
+    subprocess.run([sys.executable, str(folder / "train.py")], check=True, timeout=60, capture_output=True)
+    return shipped, folder / "package"
+
+
+def test_what_train_makes_is_what_is_shipped(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """The same requests and, to the last digits, the same scores, on any machine; and it can be registered."""
+    shipped, made = trained
+    checked(made, open_store(tmp_path.as_uri()))
+    assert [row["request"] for row in golden(shipped)] == [row["request"] for row in golden(made)]
+    assert [row["score"] for row in golden(shipped)] == pytest.approx([row["score"] for row in golden(made)], abs=1e-6)
+
+
+@pytest.mark.skipif(
+    LIGHTGBM is None
+    or importlib.metadata.version("lightgbm") != LIGHTGBM[1]
+    or (platform.system(), platform.machine()) != ("Linux", "x86_64"),
+    reason="other releases and processors round otherwise",
+)
+def test_it_is_the_same_to_the_byte_where_it_was_made(trained: tuple[Path, Path]) -> None:
+    """If this fails: run `streams init loans` and its train.py, and copy both files into streams/init/template/package."""
+    shipped, made = trained
+    for name in ("model.txt", "golden.jsonl"):
+        assert (shipped / name).read_bytes() == (made / name).read_bytes(), name
+
+
+def test_golden_rows_would_show_a_swapped_category(loans: Path) -> None:
+    """Every category and a missing number occur, with scores that differ."""
+    rows = golden(loans / "package")
+    features = manifest.parse((loans / "package" / "manifest.toml").read_bytes()).features
+    (purpose,) = [feature for feature in features if feature.kind == "category"]
+    assert set(purpose.categories) == {row["request"]["purpose"] for row in rows}
+    assert any(row["request"]["income"] is None for row in rows)
+    assert len(rows) / 2 < len({row["score"] for row in rows})
