@@ -1,169 +1,145 @@
-"""The common job: 500,098 requests, 450,001 distinct, four partitions, exactly once, one worker, broker on the same box.
+"""Measure the common job on this machine, broker included; README.md beside this file says how.
 
-    python -m tests.bench [REQUESTS] [WORKERS]
-
-All requests lie in the log before the workers start. Printed: results/s between the 10 % and the 90 % point by the
-broker's append time, CPU a result of workers and broker, peak memory of a worker. It is void unless `verify` finds
-exactly one SCORED for each distinct request.
+python -m tests.bench                                    all of it, once: some three minutes
+python -m tests.bench --runs 3 --peers --json runs.json  three times, Kafka Streams in turns with ours
+python -m tests.bench --requests 20000 --rates 200 --seconds 3     a try
+python -m tests.bench.report runs.json > tests/bench/RESULTS.md
 """
 
+import argparse
 import json
 import os
 import platform
-import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from streams import schemas_dir, topics
-from streams.avro.encode import Doubles, Encoder, Longs, Slices
-from streams.config import load
-from streams.demo.train import train
 from streams.dev import Stack
+from streams.dev.artifacts import KAFKA_VERSION
 from streams.kafka import client_version
-from streams.models.packages import register as register_model
-from streams.models.store import open_store
-from streams.registering import register
-from streams.verify import verify
-from tests.integration.application import Application
+from tests.bench import latency, recovering, throughput
+from tests.bench.job import REQUESTS, distinct_of, job
+from tests.bench.report import text
+from tests.bench.systems import Ours, System
 
-CHUNK = 10_000
-SEED = 7
+BACKLOG = "bench.requests.live"
+RESTART_RATE = 2_000.0
 
-
-def questions(schema: dict[str, Any], schema_id: int, count: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yield (keys, framed values) of distinct requests, in chunks; the same for a seed, always."""
-    rng, encoder = np.random.default_rng(SEED), Encoder(schema)
-    carriers, origins = [b"UA", b"B6", b"EV", b"DL", b"AA", b"MQ", b"US", b"9E", b"WN", b"VX"], [b"EWR", b"JFK", b"LGA"]
-    dests = [b"ATL", b"ORD", b"LAX", b"BOS", b"MCO", b"CLT", b"SFO", b"FLL", b"MIA", b"DCA"]
-    for begin in range(0, count, CHUNK):
-        n = min(CHUNK, count - begin)
-        keys = [b"r%011d" % number for number in range(begin, begin + n)]
-
-        def pick(words: list[bytes], n: int = n) -> Slices:
-            return Slices([words[i] for i in rng.integers(len(words), size=n)])
-
-        def known(values: Any, n: int = n) -> Doubles:
-            return Doubles(np.asarray(values, dtype=np.float64), rng.random(n) < 0.02)
-
-        values = encoder.encode(
-            b"\0" + schema_id.to_bytes(4, "big"),
-            n,
-            {
-                "request_id": Slices(keys),
-                "tenant": Slices([b"t%d" % (number % 20) for number in range(begin, begin + n)]),
-                "event_time": Longs(1_357_000_000_000 + 100 * np.arange(begin, begin + n)),
-                "carrier": pick(carriers),
-                "origin": pick(origins),
-                "dest": pick(dests),
-                "distance": Doubles(rng.integers(80, 2_500, n).astype(np.float64)),
-                "hour": Longs(rng.integers(5, 24, n)),
-                "dep_delay": known(rng.integers(-20, 120, n)),
-                "temp": known(rng.uniform(10, 95, n)),
-                "wind_speed": known(rng.uniform(0, 30, n)),
-                "precip": Doubles(np.zeros(n)),
-                "visib": Doubles(np.full(n, 10.0)),
-                "trace": Slices([None] * n),
-            },
-        )
-        yield keys, values
+Begin = Callable[[Path, str, str], System]
+"""(home, name, request topic) to a system that has not started yet."""
 
 
-def job(schema: dict[str, Any], schema_id: int, requests: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the requests in order; one in ten repeats an earlier one, byte for byte."""
-    chance, old = random.Random(SEED), list[tuple[bytes, bytes]]()
-    distinct = round(requests * 450_001 / 500_098)
-    repeats = requests - distinct
-    for keys, values in questions(schema, schema_id, distinct):
-        for pair in zip(keys, values, strict=True):
-            yield pair
-            if len(old) > 1_000 and repeats and chance.random() < 0.1116:
-                repeats -= 1
-                yield old[chance.randrange(len(old))]
-            if len(old) < 20_000:
-                old.append(pair)
-            else:
-                old[chance.randrange(20_000)] = pair
-    for _ in range(repeats):
-        yield old[chance.randrange(len(old))]
-
-
-class Bench(Application):
-    """The application of the job: the flights contract, and the demo's model of 100 trees with 31 leaves."""
-
-    def __init__(self, stack: Stack, home: Path) -> None:
-        self.stack, self.name, self.home, self.sent = stack, "bench", home, 0
-        self.lanes = ["bench.requests.live"]
-        contract = schemas_dir() / "flights" / "request.v1.avsc"
-        model = train(contract, home / "package")
-        self.config = home / "bench.toml"
-        self.config.write_text(
-            f'[app]\nid = "bench"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{stack.bootstrap}"\n'
-            f'[schema_registry]\nurl = "{stack.registry_url}"\n'
-            f'[[requests]]\ntopic = "bench.requests.live"\ncontract = "{contract}"\npartitions = 4\n'
-            f'[model]\nstore = "file:store"\nname = "flights-late"\nversion = "1"\n'
-        )
-        self.settings = load(self.config)
-        self._begin(model.folder)
-        self.schema = json.loads(contract.read_text())
-
-    def _begin(self, package: Path) -> None:
-        from streams.kafka.admin import Admin
-
-        found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
-        self.schema_id = found["bench.requests.live-value"]
-        register_model(package, open_store(self.settings.model.store))
-        topics.apply(self.settings)
-        self.admin, self.workers = Admin(self.settings.kafka), []
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_mb(pid: int) -> float:
-    """Return the peak resident memory of a process, in MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1_000
-
-
-def main(requests: int = 500_098, workers: int = 1) -> None:
-    """Run the job once and print what it took."""
+def main() -> int:
+    """Run what was asked for, print it as it comes, and write it down."""
+    options = _options()
+    found: dict[str, Any] = {"environment": environment(), "requests": options.requests, "runs": []}
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack") as stack:
-        home = Path(folder) / "home"
-        home.mkdir()
-        bench = Bench(stack, home)
-        count = bench.send(job(bench.schema, bench.schema_id, requests))
-        broker = stack.pid("broker")
-        assert broker is not None
-        before, begun = cpu_s(broker), time.monotonic()
-        running = [bench.start(f"b-{number:02d}") for number in range(workers)]
-        bench.drained(600)
-        took = time.monotonic() - begun
-        broker_s = cpu_s(broker) - before
-        worker_s, peak = sum(cpu_s(worker.pid) for worker in running), max(peak_mb(worker.pid) for worker in running)
-        bench.stop()
-        report = verify(bench.settings)
-        stamps = np.sort([message.timestamp()[1] for message in bench.read([bench.settings.results])])
-    n = len(stamps)
-    steady = 0.8 * n / max((stamps[int(n * 0.9)] - stamps[int(n * 0.1)]) / 1_000, 1e-9)
-    print(f"{client_version()}, Python {platform.python_version()}, {os.cpu_count()} cores, broker on the same ones")
-    print(f"{count:,} requests, {n:,} results, verify exit code {report.exit_code}, {dict(report.kinds)}")
-    print(f"{steady:,.0f} results/s between 10 % and 90 %; {took:.1f} s from the workers' start to the last commit")
-    print(f"CPU a result: workers {worker_s / n * 1e6:.1f} µs (start included), broker {broker_s / n * 1e6:.1f} µs")
-    print(f"peak memory of a worker {peak:.0f} MB")
-    distinct = round(requests * 450_001 / 500_098)
-    if report.exit_code != 0 or report.kinds["SCORED"] != distinct:
-        print(f"VOID: expected exactly {distinct:,} SCORED and nothing wrong", *report.lines(), sep="\n")
-        sys.exit(1)
+        try:
+            for part, result in _measured(options, stack, Path(folder)):
+                print(text(part, result), flush=True)
+                found["runs"].append({"part": part, **result})
+        except throughput.Void as wrong:
+            print(f"VOID: {wrong}", file=sys.stderr)
+            return 1
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+def _measured(options: argparse.Namespace, stack: Stack, home: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    distinct = distinct_of(options.requests)
+    first = Ours(stack, home / "first", "bench", BACKLOG, options.workers)
+    first.send(job(first.schema, first.schema_id, options.requests))
+    begins = _systems(options, stack)
+    for run in range(options.runs):
+        for label, begin in begins.items():
+            system = (
+                first if (run, label) == (0, Ours.label) else begin(home / f"{label}-{run}", f"bench{run}", BACKLOG)
+            )
+            yield (
+                "throughput",
+                {"system": label, **throughput.measure(system, stack, distinct), "about": system.about()},
+            )
+    yield "restore", {"system": Ours.label, **recovering.restore(first, distinct)}
+    yield from _latencies(options, stack, home, begins, first.schema_id)
+    asked = Ours(stack, home / "restart", "again", "again.requests.live")
+    yield "restart", {"system": Ours.label, **recovering.restart(asked, stack, RESTART_RATE, 0)}
+
+
+def _latencies(
+    options: argparse.Namespace, stack: Stack, home: Path, begins: dict[str, Begin], schema_id: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for label, begin in begins.items():
+        # made by ours in any case: topic and contract are the application's
+        topic = Ours(stack, home / f"asked-{label}", f"asked{len(label)}", f"asked{len(label)}.requests.live").requests
+        system = begin(home / f"latency-{label}", f"late{len(label)}", topic)
+        pids, number = system.begin(), 0
+        try:
+            for rate in options.rates:
+                yield (
+                    "latency",
+                    {"system": label, **latency.measure(system, stack, schema_id, rate, options.seconds, number, pids)},
+                )
+                number += int(rate * (options.seconds + latency.WARM_S)) + 1
+        finally:
+            system.end()
+
+
+def _systems(options: argparse.Namespace, stack: Stack) -> dict[str, Begin]:
+    def ours(home: Path, name: str, topic: str) -> System:
+        return Ours(stack, home, name, topic, options.workers)
+
+    begins: dict[str, Begin] = {Ours.label: ours}
+    if options.peers:
+        from tests.bench.peers.kafka_streams import KafkaStreams
+
+        command = KafkaStreams.build()
+
+        def streams(home: Path, name: str, topic: str) -> System:
+            return KafkaStreams(command, stack, home, name, topic)
+
+        begins[KafkaStreams.label] = streams
+    return begins
+
+
+def environment() -> dict[str, str]:
+    """Return what the figures depend on besides the code."""
+    import lightgbm
+
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {model.partition(': ')[2]}; broker, system and client share them",
+        "broker": f"Apache Kafka {KAFKA_VERSION}, one node, {os.cpu_count()} cores, heap of the local stack",
+        "client": client_version(),
+        "python": f"{platform.python_version()}, NumPy {np.__version__}, LightGBM {lightgbm.__version__}",
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="how many lie in the log (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of ours (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=1, help="how often throughput is measured (default: %(default)s)")
+    parser.add_argument("--rates", type=_rates, default=[1_000.0, 5_000.0], help="requests a second, for latency")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="how long each rate is measured (default: %(default)s)"
+    )
+    parser.add_argument("--peers", action="store_true", help="Kafka Streams, too; needs a JDK")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    return parser.parse_args()
+
+
+def _rates(value: str) -> list[float]:
+    return [float(rate) for rate in value.split(",") if rate]
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    sys.exit(main())
