@@ -90,7 +90,7 @@ class BatchLimits(Section):
     """`[batch]`: when a batch closes: by count, or by age."""
 
     records: Annotated[int, Field(ge=1, le=100_000)] = 10_000
-    age_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
+    age_ms: Annotated[int, Field(ge=1, le=1_000)] = 10
 
 
 class Limits(Section):

@@ -8,6 +8,7 @@ EndTxn could otherwise end the *next* transaction (Jepsen on Bufstream 0.1.0; li
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -21,6 +22,8 @@ from streams.records import Ended, Headers, Outcome, Step
 
 log = structlog.get_logger()
 
+FLUSH_S = 1.0
+"""Deliveries are waited for so long before the offsets are sent; what is late is waited for by the commit."""
 Clock = Callable[[], float]
 OnDelivery = Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
 
@@ -54,7 +57,6 @@ class KafkaSink:
             "compression.type": "lz4",
             "linger.ms": 5,
             "batch.num.messages": 10_000,
-            "retry.backoff.ms": 10,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 262_144,
             **client,
@@ -109,7 +111,7 @@ class KafkaSink:
         assert self._producer is not None, "open() comes first"
         # errors are told by poll() only: without it, what was cut while nothing was written would go unnoticed, and
         # send_offsets of such a producer can hang for ever (librdkafka #5456)
-        self._producer.poll(0)
+        _serve(self._producer.poll, 0)
         if self._stale or self._disconnected:
             self._renew()
         producer, begun, committing = self._producer, self._clock(), False
@@ -117,13 +119,16 @@ class KafkaSink:
         try:
             producer.begin_transaction()
             self._produce(producer, step)
+            # once these are delivered the last transaction's markers are written, too: librdkafka asks for that every 20 ms
+            # here, and every 100 ms in send_offsets. And the commit's time is EndTxn's own, so that slow means something
+            _serve(producer.flush, FLUSH_S)
             offsets = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in step.next.items()]
             self._until_done(lambda: producer.send_offsets_to_transaction(offsets, step.lease.group))
             committing, ending = True, self._clock()
             self._until_done(producer.commit_transaction)
         except KafkaException as error:
             return self._failed(producer, error.args[0], self._clock() - begun, committing)
-        producer.poll(0)
+        _serve(producer.poll, 0)
         self._stale = self._stale or self._disconnected or self._clock() - ending > self._slow_s
         self._diagnose = False
         return Ended(Outcome.COMMITTED, self._checkpoints)
@@ -173,7 +178,7 @@ class KafkaSink:
             if verdict(cause) is Verdict.FENCED and self._undisturbed(took_s):
                 raise self._taken(cause) from None
             return Ended(Outcome.UNKNOWN, {}, f"{error.str()}; then the abort failed: {cause.str()}")
-        producer.poll(0)
+        _serve(producer.poll, 0)
         self._stale = True
         # which record failed is known only if every delivery reports; the next attempt asks for that
         self._diagnose = True
@@ -211,6 +216,16 @@ class KafkaSink:
     def _on_error(self, error: KafkaError) -> None:
         self._disconnected = True
         self._errors.tell(error)
+
+
+def _serve(call: Callable[[float], object], seconds: float) -> None:
+    """Let the client call back.
+
+    It raises a fatal error from inside its callbacks, and calls the next one all the same, with the exception set: what
+    comes out is one or the other. The next transactional call tells it again, with its flags.
+    """
+    with suppress(KafkaException, SystemError):
+        call(seconds)
 
 
 def _send(
