@@ -10,7 +10,7 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3.14 
 GOOD_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint check clean system
+.PHONY: help setup demo test bench bench-peers test-long lint check clean system
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,6 +22,12 @@ demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the
 
 test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry
 	@$(BIN)/pytest
+
+bench: $(VENV)/installed-test ## measure throughput, latency and recovery on this machine; JSON=file
+	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON))
+
+bench-peers: $(VENV)/installed-test ## the same, with Kafka Streams in turns; needs a JDK
+	@$(BIN)/python -m tests.bench --runs 3 --peers $(if $(JSON),--json $(JSON))
 
 test-long: $(VENV)/installed-test ## run the long tier
 	@$(BIN)/pytest -m long
