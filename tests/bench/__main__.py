@@ -24,6 +24,7 @@ from streams.dev.artifacts import KAFKA_VERSION
 from streams.kafka import client_version
 from tests.bench import latency, recovering, throughput
 from tests.bench.job import REQUESTS, distinct_of, job
+from tests.bench.peers.kafka_streams import KafkaStreams
 from tests.bench.report import text
 from tests.bench.systems import Ours, System
 
@@ -55,7 +56,7 @@ def _measured(options: argparse.Namespace, stack: Stack, home: Path) -> Iterator
     distinct = distinct_of(options.requests)
     first = Ours(stack, home / "first", "bench", BACKLOG, options.workers)
     first.send(job(first.schema, first.schema_id, options.requests))
-    begins = _systems(options, stack)
+    begins = _systems(options, stack, first.package)
     for run in range(options.runs):
         for label, begin in begins.items():
             system = (
@@ -90,20 +91,11 @@ def _latencies(
             system.end()
 
 
-def _systems(options: argparse.Namespace, stack: Stack) -> dict[str, Begin]:
-    def ours(home: Path, name: str, topic: str) -> System:
-        return Ours(stack, home, name, topic, options.workers)
-
-    begins: dict[str, Begin] = {Ours.label: ours}
+def _systems(options: argparse.Namespace, stack: Stack, package: Path) -> dict[str, Begin]:
+    begins: dict[str, Begin] = {Ours.label: lambda home, name, topic: Ours(stack, home, name, topic, options.workers)}
     if options.peers:
-        from tests.bench.peers.kafka_streams import KafkaStreams
-
-        command = KafkaStreams.build()
-
-        def streams(home: Path, name: str, topic: str) -> System:
-            return KafkaStreams(command, stack, home, name, topic)
-
-        begins[KafkaStreams.label] = streams
+        KafkaStreams.build()
+        begins[KafkaStreams.label] = lambda home, name, topic: KafkaStreams(stack, home, name, topic, package)
     return begins
 
 
