@@ -16,8 +16,8 @@ from streams.models.manifest import Manifest
 from streams.models.scorer import Unscorable
 from streams.records import Floats
 
-FLOATS = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
-"""The types of inputs and outputs that are read, as onnxruntime spells them."""
+FLOATS = {"tensor(float)": "float32", "tensor(double)": "float64"}
+"""The types of inputs and outputs that are read, as onnxruntime and as NumPy spell them."""
 ZIPMAP = "seq(map("
 _ANSWERS = {
     "binary": "the positive class's probability, [batch] or [batch, 1], or both classes', [batch, 2]",

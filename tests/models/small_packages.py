@@ -1,6 +1,7 @@
 """A small, complete model package in memory, for tests that change one thing in it."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def files() -> dict[str, bytes]:
 GOLDEN = asked(40, seed=2)
 
 
-def packed(toml: str, key: str, scores: Floats, artifact: bytes) -> dict[str, bytes]:
+def packed(toml: str, key: str, scores: Any, artifact: bytes) -> dict[str, bytes]:
     """Return a package with these expected scores of GOLDEN, named as in the result."""
     lines = [
         json.dumps({"request": row, key: score}) for row, score in zip(GOLDEN, np.asarray(scores).tolist(), strict=True)
@@ -163,7 +164,7 @@ def onnx_files() -> dict[str, bytes]:
     return packed(ONNX, "score", scores, small_graphs.linear())
 
 
-def write(files: dict[str, bytes], folder: Path) -> Path:
+def write(files: Mapping[str, bytes], folder: Path) -> Path:
     """Write a package to a folder."""
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
