@@ -77,7 +77,7 @@ class OnnxGraph:
         except self._errors as error:
             raise Unscorable(str(error)) from None
         shape = np.shape(found)
-        if not _fits((len(matrix), *shape[1:]), self._task, self._classes) or shape[:1] != (len(matrix),):
+        if shape[:1] != (len(matrix),) or not _fits(shape, self._task, self._classes):
             raise Unscorable(f"output `{self._output}` has the shape {list(shape)} for {len(matrix)} rows")
         scores = np.asarray(found, np.float64)
         return scores if scores.ndim == 1 or self._task == "multiclass" else scores[:, -1]

@@ -241,19 +241,20 @@ def test_a_model_that_puts_out_logits_is_refused(tmp_path: Path) -> None:
         registered(tmp_path, files)
 
 
-def test_a_model_that_is_right_for_some_sizes_of_a_batch_only_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("right_in", ["one batch", "none"])
+def test_a_model_that_is_right_for_some_sizes_of_a_batch_only_is_refused(tmp_path: Path, right_in: str) -> None:
     """One that looks at its neighbours (here: at the batch's mean) says of a row alone what it does not say in company."""
     centred = [
         node("ReduceMean", "logits", "mean", axes=[0], keepdims=1),
         node("Sub", "logits mean", "centred"),
         node("Sigmoid", "centred", "y"),
     ]
-    files = onnx_files() | {"model.onnx": linear(*centred)}
-    golden = matrix(small_packages.GOLDEN)
-    together = logits(golden)[:, 0] - logits(golden)[:, 0].mean()
-    files |= {"golden.jsonl": packed(ONNX, "score", 1 / (1 + np.exp(-together)), b"")["golden.jsonl"]}
-    with pytest.raises(ConfigError, match=r"line 1: expected .*, got 0.5 when scored alone"):
-        registered(tmp_path, files)
+    said = logits(matrix(small_packages.GOLDEN))[:, 0]
+    together = said - said.mean()
+    expected = 1 / (1 + np.exp(-together if right_in == "one batch" else 0 * together))
+    scored = "alone" if right_in == "one batch" else "in one batch"
+    with pytest.raises(ConfigError, match=f"line 1: expected .*, got .* when scored {scored}"):
+        registered(tmp_path, packed(ONNX, "score", expected, linear(*centred)))
 
 
 def test_an_output_that_is_squeezed_to_nothing_is_told(tmp_path: Path) -> None:
