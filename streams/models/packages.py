@@ -71,9 +71,9 @@ class Loaded:
         if self._scorer.largest == np.finfo(np.float64).max:
             return matrix, refusals
         beyond = np.isfinite(matrix) & (np.abs(matrix) > self._scorer.largest)
-        return matrix, Refusals(
-            self._unrepresentable(matrix, beyond) | dict(refusals.rows)
-        ) if beyond.any() else refusals
+        if not beyond.any():
+            return matrix, refusals
+        return matrix, Refusals({**self._unrepresentable(matrix, beyond), **refusals.rows})
 
     def _unrepresentable(self, matrix: Floats, beyond: Bools) -> dict[int, tuple[Reason, Detail]]:
         """Refuse rows with a number that the artifact's inputs would turn into infinity."""
@@ -93,11 +93,10 @@ class Loaded:
         try:
             return self._scorer.score(matrix)
         except Unscorable:
+            if len(matrix) == 1:
+                several = self.manifest.task == "multiclass"
+                return np.full((1, len(self.manifest.output.classes)) if several else 1, np.nan)
             half = len(matrix) // 2
-            if half == 0:
-                return np.full(
-                    (1, len(self.manifest.output.classes)) if self.manifest.task == "multiclass" else 1, np.nan
-                )
             return np.concatenate([self.score(matrix[:half]), self.score(matrix[half:])])
 
     def answer(self, scores: Floats) -> Answer:
