@@ -127,6 +127,19 @@ class Refusals(NamedTuple):
     rows: Mapping[int, tuple[Reason, Detail]]
 
 
+class Answer(NamedTuple):
+    """What scores say, in the fields of a result; None is a field that the model's task does not have."""
+
+    score: Floats | None = None
+    """The probability of the positive class, shape (rows,)."""
+    scores: Floats | None = None
+    """One probability a class, shape (rows, classes)."""
+    label: Sequence[bytes] | None = None
+    """The class that is picked, in UTF-8."""
+    value: Floats | None = None
+    """The prediction, shape (rows,)."""
+
+
 class Model(Protocol):
     """One loaded model, checked against its golden rows."""
 
@@ -142,10 +155,10 @@ class Model(Protocol):
         """Return the matrix (len(rows), features) of the given rows, and which of them the model refuses."""
 
     def score(self, matrix: Floats) -> Floats:
-        """Return one score a row, shape (rows,)."""
+        """Return what the model says of each row: one number, shape (rows,), or one a class, shape (rows, classes)."""
 
-    def labels(self, scores: Floats) -> Sequence[bytes | None]:
-        """Return what each score means: the class that the model's threshold picks, in UTF-8, or None."""
+    def answer(self, scores: Floats) -> Answer:
+        """Return what some rows of scores, all of them finite, say."""
 
 
 class Stage(StrEnum):

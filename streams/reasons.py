@@ -36,6 +36,7 @@ class Reason(IntEnum):
     CONFLICT = 19
     GAP = 20
     START = 21
+    NOT_REPRESENTABLE = 22
 
 
 class About(NamedTuple):
@@ -83,6 +84,7 @@ REASONS: dict[Reason, About] = {
     Reason.OUT_OF_CONTRACT: About("outcomes", "Field {field} is {value}; the contract allows {rule}."),
     Reason.UNSEEN_CATEGORY: About("outcomes", "Field {field} is {value}, a category that the model never saw."),
     Reason.MISSING_VALUE: About("outcomes", "Field {field} is null, and the model does not answer without it."),
+    Reason.NOT_REPRESENTABLE: About("outcomes", "Field {field} is {value}; the model's numbers reach from {rule}."),
     Reason.SCORE_NOT_FINITE: About("outcomes", "The model's answer was {value}, which is not a finite number."),
     Reason.UNPRODUCIBLE: About("outcomes", "The request is too large to be answered or set aside in full: {value}."),
     Reason.DUPLICATE: About(

@@ -5,6 +5,8 @@ out all that need Java.
 """
 
 import contextlib
+import os
+import random
 import re
 import shutil
 import time
@@ -21,6 +23,14 @@ from streams.errors import SetupError
 # No deadline: a shared machine stalls, and a stall is not a finding. A failure prints how to reproduce it.
 settings.register_profile("answeronce", deadline=None, print_blob=True)
 settings.load_profile("answeronce")
+
+
+@pytest.fixture
+def seed() -> int:
+    """Return the seed of what is random in a test: new in every run, printed with a failure, set by ANSWERONCE_SEED."""
+    chosen = int(os.environ.get("ANSWERONCE_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"ANSWERONCE_SEED={chosen}")
+    return chosen
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,6 +33,7 @@ OWNERS: dict[str, set[str]] = {
     "rocksdict": {"state"},
     "confluent_kafka": {"kafka"},
     "lightgbm": {"models", "demo"},
+    "onnxruntime": {"models"},
     "polars": {"demo"},
     "prometheus_client": {"metrics"},
     "typer": {"cli"},
@@ -42,7 +43,7 @@ SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
 PURE = ["pipeline", "dedupe", "frames", "headers", "complaints", "records", "reasons", "contracts", "recovery", "loop"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
-] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows"] + [
+] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
 ] + [
     f"metrics/{name}" for name in ("catalogue", "figures", "health", "exposition")

@@ -40,6 +40,13 @@ class Doubles(NamedTuple):
     null: Bools | None = None
 
 
+class Arrays(NamedTuple):
+    """An array a row for an array of floats or doubles, all of one length: shape (rows, items)."""
+
+    values: Floats
+    null: Bools | None = None
+
+
 class Spans(NamedTuple):
     """A value a row for a string (in UTF-8; not checked), bytes or fixed, each somewhere in a buffer."""
 
@@ -55,7 +62,7 @@ class Slices(NamedTuple):
     values: Sequence[bytes | None]
 
 
-Values: TypeAlias = Constant | Longs | Doubles | Spans | Slices
+Values: TypeAlias = Constant | Longs | Doubles | Arrays | Spans | Slices
 
 
 def encode_one(schema: Any, value: Any) -> bytes:
@@ -78,7 +85,7 @@ class _Field(NamedTuple):
 
 
 class Encoder:
-    """Writes records of one flat schema of our own; fields of other types (arrays, …) can only be constants."""
+    """Writes records of one flat schema of our own; fields of other types (maps, …) can only be constants."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         expanded = cast(dict[str, Any], fastavro.schema.expand_schema(dict(schema)))
@@ -119,6 +126,8 @@ def _field(raw: Mapping[str, Any]) -> _Field:
     if isinstance(kind, list) and len(kind) == 2 and "null" in kind:
         null_branch = kind.index("null")
         kind = kind[1 - null_branch]
+    if isinstance(kind, dict) and kind["type"] == "array" and isinstance(kind["items"], str):
+        return _Field(raw["name"], raw["type"], f"array of {kind['items']}", null_branch, 0, ())
     if isinstance(kind, dict):
         return _Field(
             raw["name"], raw["type"], kind["type"], null_branch, kind.get("size", 0), tuple(kind.get("symbols", ()))
@@ -148,7 +157,7 @@ def _parts(field: _Field, values: Values, rows: int) -> Iterator[Part]:
     yield from _value(field, values, null, rows)
 
 
-def _value(field: _Field, values: Longs | Doubles | Spans, null: Bools | None, rows: int) -> Iterator[Part]:
+def _value(field: _Field, values: Longs | Doubles | Arrays | Spans, null: Bools | None, rows: int) -> Iterator[Part]:
     """Return the parts of the values themselves; of no width where they are null."""
     size = len(values.start if isinstance(values, Spans) else values.values)
     if size != rows:
@@ -178,8 +187,20 @@ def _value(field: _Field, values: Longs | Doubles | Spans, null: Bools | None, r
             yield _whole(numbers, present)
         case "float" | "double", Doubles(numbers):
             yield Cells(numbers.astype("<f4" if field.kind == "float" else "<f8"), present)
+        case "array of float" | "array of double", Arrays(numbers):
+            yield Cells(_blocks(numbers.astype("<f4" if field.kind == "array of float" else "<f8")), present)
         case _:
             raise ValueError(f"{type(values).__name__} for the type {field.kind}")
+
+
+def _blocks(items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return each row's array as one cell: a block of all its items, behind their number, and the empty block."""
+    rows, count = items.shape
+    number = np.frombuffer(encode_one("long", count) if count else b"", np.uint8)
+    cells = np.zeros((rows, len(number) + count * items.itemsize + 1), np.uint8)
+    cells[:, : len(number)] = number
+    cells[:, len(number) : -1] = np.ascontiguousarray(items).view(np.uint8)
+    return cells.view(f"V{cells.shape[1]}")[:, 0]
 
 
 def _whole(numbers: Ints, present: Bools | None) -> Varint:

@@ -6,7 +6,7 @@ parser was not written for hostile files, so register what you trained yourself.
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
@@ -17,8 +17,16 @@ from streams.models.manifest import Feature, Manifest
 from streams.records import Floats
 
 MAGIC = b"tree\n"
-PROBABILITIES = ("binary", "cross_entropy")
-"""Objectives whose prediction is the probability of label 1."""
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "binary": ("binary", "cross_entropy"),
+    "multiclass": ("multiclass", "multiclassova"),
+    "regression": (
+        "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie",
+    ),
+}  # fmt: skip
+"""By task, the objectives whose prediction is the probability of label 1, one probability a class, or a value. Not here:
+`cross_entropy_lambda` predicts no probability, rankers score within a group only, and a custom objective leaves no name.
+"""
 
 
 class LightGbm:
@@ -26,6 +34,7 @@ class LightGbm:
 
     row_deterministic = True
     """A row is summed tree after tree on its own: it scores the same bits in any batch (`tests/models`)."""
+    largest = float(np.finfo(np.float64).max)
 
     def __init__(self, artifact: bytes, manifest: Manifest) -> None:
         """Load the text and cross-check it with the manifest.
@@ -40,7 +49,7 @@ class LightGbm:
             raise ConfigError(f"{manifest.artifact}: LightGBM cannot read it: {error}") from None
 
     def score(self, matrix: Floats) -> Floats:
-        """Return the probability of the positive class of each row; shape (rows, features) to (rows,).
+        """Return what the model predicts of each row; see `Scorer.score`.
 
         LightGBM's own `predict` costs 10 µs a call more than its C function and nothing more a row, so it is used.
         """
@@ -67,7 +76,7 @@ def require() -> ModuleType:
 def agreeing(artifact: bytes, manifest: Manifest) -> str:
     """Return the model's text after checking that its head agrees with the manifest; LightGBM is not needed.
 
-    Checked are the objective, that all trees are there, the number of features, their names (unless LightGBM made them up), that no tree knows a
+    Checked are the objective, the number of classes, that all trees are there, the number of features, their names (unless LightGBM made them up), that no tree knows a
     category code beyond the manifest's list, and, for a model trained on a pandas frame, that its categories are the
     manifest's in the same order. Raises: ConfigError naming the artifact, what it says and what the manifest says.
     """
@@ -80,12 +89,7 @@ def agreeing(artifact: bytes, manifest: Manifest) -> str:
         raise ConfigError(f"{where} is not a LightGBM text model: {error}") from None
     top, _, trees = text.partition("\n\n")
     head = dict(line.split("=", 1) for line in top.splitlines() if "=" in line)
-    objective = head.get("objective", "none").partition(" ")[0]
-    if objective not in PROBABILITIES or head.get("num_tree_per_iteration") != "1":
-        raise ConfigError(
-            f'{where} has the objective `{objective}`; task "binary" needs one that predicts a probability: '
-            f"{' or '.join(PROBABILITIES)}"
-        )
+    _check_objective(where, head, manifest)
     _check_names(where, head.get("feature_names", "").split(), manifest.features)
     try:
         _check_trees(trees, [int(size) for size in head.get("tree_sizes", "").split()])
@@ -94,6 +98,23 @@ def agreeing(artifact: bytes, manifest: Manifest) -> str:
     except ValueError as error:
         raise ConfigError(f"{where} is damaged: {error}. Save the model again") from None
     return text
+
+
+def _check_objective(where: str, head: Mapping[str, str], manifest: Manifest) -> None:
+    """A multiclass model has one tree a class and iteration, any other model one tree an iteration."""
+    objective = head.get("objective", "none").partition(" ")[0]
+    allowed, classes = OBJECTIVES[manifest.task], len(manifest.output.classes)
+    if objective not in allowed:
+        raise ConfigError(
+            f'{where} has the objective `{objective}`; task "{manifest.task}" needs one of {", ".join(allowed)}'
+        )
+    needed = classes if manifest.task == "multiclass" else 1
+    found, trees = head.get("num_class", "no number of"), head.get("num_tree_per_iteration", "no")
+    if (found, trees) != (str(needed), str(needed)):
+        raise ConfigError(
+            f'{where} has {found} classes and {trees} trees an iteration; task "{manifest.task}" needs {needed} of both, '
+            f"as the manifest lists {classes} classes"
+        )
 
 
 def _check_trees(trees: str, sizes: list[int]) -> None:

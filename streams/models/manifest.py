@@ -2,8 +2,8 @@
 
 name = "flights-late"
 version = "1"
-task = "binary"
-flavor = "lightgbm"
+task = "binary"                 # binary | multiclass | regression
+flavor = "lightgbm"             # lightgbm | onnx
 artifact = "model.txt"
 extra_fields = "refuse"         # or "drop": accept a writer that is field for field an accepted one plus new fields
 
@@ -18,7 +18,7 @@ categories = ["ATL", "ORD"]     # the code that the model sees is the position i
 missing = "refuse"              # null: refuse (default) | "nan" | a number (for a number)
 unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
 
-[output]
+[output]                        # of a binary model; see below for the others
 classes = ["on_time", "late"]
 positive = "late"
 threshold = 0.5
@@ -34,6 +34,12 @@ file = "reference.json"
 [golden]                        # inputs with their expected scores (see `golden.py`)
 file = "golden.jsonl"
 tolerance = 0.0
+
+A multiclass model's `[output]` has `classes` only, in the artifact's order; a regression model has no `[output]`. An
+ONNX model with several outputs that could be meant says which one is:
+
+[onnx]
+output = "probabilities"
 """
 
 import math
@@ -49,7 +55,14 @@ from streams.errors import ConfigError
 FILE = "manifest.toml"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names and versions are also names of files in a store."""
-NOT_YET = "comes later"
+CLASSES_MAX = 1_000
+"""A multiclass result carries one probability, eight bytes, a class."""
+SAID: dict[str, tuple[str, ...]] = {
+    "binary": ("classes", "positive", "threshold"),
+    "multiclass": ("classes",),
+    "regression": (),
+}
+"""What `[output]` says, by task."""
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -104,28 +117,47 @@ class Feature(Section):
 
 
 class Output(Section):
-    """`[output]`: what a score means."""
+    """`[output]`: what the scores mean. A multiclass model says its classes only, a regression model nothing."""
 
-    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
-    """The two classes; the artifact's label 0 first."""
-    positive: Text
-    """The class whose probability the score is."""
+    classes: Annotated[tuple[Text, ...], Field(max_length=CLASSES_MAX)] = ()
+    """In the artifact's order: of a binary model, the artifact's label 0 first."""
+    positive: Text = ""
+    """The class whose probability a binary model's score is."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The positive class is picked from this score on."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if len(set(self.classes)) != 2:
-            raise ValueError("`classes` names the same class twice")
-        if self.positive != self.classes[1]:
-            raise ValueError(
-                f"`positive` must be the second of `classes` ({self.classes[1]}), whose probability the score is"
-            )
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise ValueError(f"`classes` names the same class twice: {', '.join(twice)}")
         return self
 
-    def label(self, score: float) -> str:
-        """Return the class that the threshold picks for a score."""
-        return self.classes[score >= self.threshold]
+    def check(self, task: str) -> None:
+        """Raises: ValueError where this is not what a model with the task says."""
+        extra = sorted(self.model_fields_set - set(SAID[task]))
+        if extra:
+            raise ValueError(
+                f'task "{task}" has no {" and no ".join(f"`{key}`" for key in extra)} in [output]; '
+                f"it has {', '.join(f'`{key}`' for key in SAID[task]) or 'nothing there: the score is the value itself'}"
+            )
+        if task == "binary" and len(self.classes) != 2:
+            raise ValueError(f'task "binary" needs two `classes` in [output]; there are {len(self.classes)}')
+        if task == "binary" and self.positive != self.classes[1]:
+            raise ValueError(
+                f"`positive` in [output] must be the second of `classes` ({self.classes[1]}), whose probability the score is"
+            )
+        if task == "multiclass" and len(self.classes) < 2:
+            raise ValueError(
+                'task "multiclass" needs `classes` in [output], two or more, in the order of the artifact\'s probabilities'
+            )
+
+
+class Onnx(Section):
+    """`[onnx]`: what an ONNX artifact does not say of itself."""
+
+    output: Text
+    """The output that the scores are, where several could be."""
 
 
 class Label(Section):
@@ -156,30 +188,17 @@ class Manifest(Section):
 
     name: Annotated[str, Field(pattern=NAME)]
     version: Annotated[str, Field(pattern=NAME)]
-    task: Literal["binary"]
-    flavor: Literal["lightgbm"]
+    task: Literal["binary", "multiclass", "regression"]
+    flavor: Literal["lightgbm", "onnx"]
     artifact: Text
     extra_fields: Literal["refuse", "drop"] = "refuse"
     accepts: Annotated[tuple[Accepts, ...], Field(min_length=1)]
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
-    output: Output
+    output: Output = Output()
+    onnx: Onnx | None = None
     label: Label | None = None
     reference: Reference | None = None
     golden: Golden
-
-    @field_validator("task", mode="before")
-    @classmethod
-    def _task(cls, value: Any) -> Any:
-        if value in ("multiclass", "regression"):
-            raise ValueError(f'task "{value}" {NOT_YET}: this release answers "binary" only')
-        return value
-
-    @field_validator("flavor", mode="before")
-    @classmethod
-    def _flavor(cls, value: Any) -> Any:
-        if value == "onnx":
-            raise ValueError(f'flavor "{value}" {NOT_YET}: this release loads "lightgbm" text models only')
-        return value
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -187,12 +206,18 @@ class Manifest(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two [[features]] are named {', '.join(twice)}")
+        if self.onnx and self.flavor != "onnx":
+            raise ValueError(f'[onnx] is for flavor "onnx"; this one is "{self.flavor}"')
+        self.output.check(self.task)
         if self.label and self.label.absence_means not in ("unknown", *self.output.classes):
-            raise ValueError(
-                f'[label] absence_means is "{self.label.absence_means}"; '
-                f'it is "unknown" or one of the classes: {", ".join(self.output.classes)}'
-            )
+            classes = f" or one of the classes: {', '.join(self.output.classes)}" if self.output.classes else ""
+            raise ValueError(f'[label] absence_means is "{self.label.absence_means}"; it is "unknown"{classes}')
         return self
+
+    @property
+    def columns(self) -> tuple[Feature, ...]:
+        """The feature that each column of the matrix is made of, in the artifact's order."""
+        return self.features
 
 
 def parse(content: bytes, where: str = FILE) -> Manifest:

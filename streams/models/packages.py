@@ -5,8 +5,10 @@ what is checked, and what was checked is what is loaded, so nobody can change a 
 `models register` and at every load, where they are the warm-up, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from streams.avro.acceptance import judge
 from streams.avro.id_cache import Remembered
@@ -18,10 +20,15 @@ from streams.models import golden, manifest, reference
 from streams.models.features import Features
 from streams.models.lightgbm import LightGbm
 from streams.models.manifest import Manifest
+from streams.models.onnx import OnnxGraph
+from streams.models.scorer import Scorer, Unscorable
 from streams.models.store import Files, Store, digest, read
-from streams.ports import Refusals
+from streams.ports import Answer, Refusals
 from streams.reasons import Reason
-from streams.records import Floats, Ints
+from streams.records import Bools, Detail, Floats, Ints
+
+FLAVORS: dict[str, Callable[[bytes, Manifest], Scorer]] = {"lightgbm": LightGbm, "onnx": OnnxGraph}
+"""Who loads an artifact; the libraries behind them are imported when one is loaded."""
 
 
 class Loaded:
@@ -48,29 +55,63 @@ class Loaded:
         _one_identity(contracts)
         self.drop_extra_fields = about.extra_fields == "drop"
         self._features = Features(about.features, self.accepts)
-        self._scorer = LightGbm(_content(files, about.artifact), about)
+        self._scorer = FLAVORS[about.flavor](_content(files, about.artifact), about)
         self.row_deterministic = self._scorer.row_deterministic
         if about.reference:
             reference.parse(_content(files, about.reference.file), about.features, about.reference.file)
-        rows = golden.parse(_content(files, about.golden.file), list(contracts), about.golden.file)
-        golden.check(rows, contracts, self._features, self.score, about.golden.tolerance, about.golden.file)
+        rows = golden.parse(_content(files, about.golden.file), about)
+        golden.check(rows, contracts, self.features, self._scorer, about)
 
     def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
-        """Return the matrix (len(rows), features) of the given rows, and which of them the model refuses.
+        """Return the matrix (len(rows), columns) of the given rows, and which of them the model refuses.
 
         The refusals' keys are positions in `rows`. Raises: KeyError for a contract that the model does not accept.
         """
-        return self._features.matrix(decoded, accepted, rows)
+        matrix, refusals = self._features.matrix(decoded, accepted, rows)
+        if self._scorer.largest == np.finfo(np.float64).max:
+            return matrix, refusals
+        beyond = np.isfinite(matrix) & (np.abs(matrix) > self._scorer.largest)
+        if not beyond.any():
+            return matrix, refusals
+        return matrix, Refusals({**self._unrepresentable(matrix, beyond), **refusals.rows})
+
+    def _unrepresentable(self, matrix: Floats, beyond: Bools) -> dict[int, tuple[Reason, Detail]]:
+        """Refuse rows with a number that the artifact's inputs would turn into infinity."""
+        rule = f"{-self._scorer.largest!r} to {self._scorer.largest!r}"
+        found = {}
+        for row in np.flatnonzero(beyond.any(axis=1)).tolist():
+            column = int(beyond[row].argmax())
+            detail = Detail(self.manifest.columns[column].source, repr(float(matrix[row, column])), rule=rule)
+            found[row] = (Reason.NOT_REPRESENTABLE, detail)
+        return found
 
     def score(self, matrix: Floats) -> Floats:
-        """Return the score of each row: the probability of `manifest.output.positive`."""
-        return self._scorer.score(matrix)
+        """Return what the model says of each row: shape (rows,), or (rows, classes) of a multiclass model.
 
-    def labels(self, scores: Floats) -> list[bytes | None]:
-        """Return the class that the manifest's threshold picks for each score."""
+        A row that the artifact cannot score is nan, and the rows beside it are scored without it.
+        """
+        try:
+            return self._scorer.score(matrix)
+        except Unscorable:
+            if len(matrix) == 1:
+                several = self.manifest.task == "multiclass"
+                return np.full((1, len(self.manifest.output.classes)) if several else 1, np.nan)
+            half = len(matrix) // 2
+            return np.concatenate([self.score(matrix[:half]), self.score(matrix[half:])])
+
+    def answer(self, scores: Floats) -> Answer:
+        """Return what scores say: a threshold picks one of two classes, of more the first of the most probable ones."""
         output = self.manifest.output
-        negative, positive = (name.encode() for name in output.classes)
-        return [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
+        names = [name.encode() for name in output.classes]
+        match self.manifest.task:
+            case "binary":
+                negative, positive = names
+                labels = [positive if picked else negative for picked in (scores >= output.threshold).tolist()]
+                return Answer(score=scores, label=labels)
+            case "multiclass":
+                return Answer(scores=scores, label=[names[at] for at in scores.argmax(axis=1).tolist()])
+            case "regression":
+                return Answer(value=scores)
 
 
 def checked(folder: Path, store: Store) -> Loaded:

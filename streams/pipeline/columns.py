@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.avro.encode import Constant, Longs, Spans, Values
+from streams.avro.encode import Arrays, Constant, Doubles, Longs, Spans, Values
 from streams.contracts import Contract, Decoded, Field, Numbers
-from streams.records import Ints
+from streams.records import Floats, Ints
 
 
 def constants(names: Sequence[str]) -> dict[str, Values]:
@@ -18,6 +18,13 @@ def longs(values: Sequence[int | bool | None]) -> Longs:
     """Return a column of integers, null where the list has None."""
     null = np.array([value is None for value in values], dtype=bool)
     return Longs(np.array([value or 0 for value in values], dtype=np.int64), null if null.any() else None)
+
+
+def doubles(numbers: Floats | None) -> Values:
+    """Return a column of numbers, shape (rows,), or of arrays, shape (rows, items); null if there are none."""
+    if numbers is None:
+        return Constant(None)
+    return Doubles(numbers) if numbers.ndim == 1 else Arrays(numbers)
 
 
 def text(decoded: Decoded, field: Field | None, index: Ints) -> Values:

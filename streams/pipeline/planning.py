@@ -148,18 +148,17 @@ def _repeats(
 
 
 def not_finite(plan: Plan, scores: Floats) -> dict[tuple[TP, int], tuple[Reason, Detail]]:
-    """Return the rows whose score is not a finite number, as `plan` takes them to plan again without them."""
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad) == 0:
+    """Return the rows of which any number is not finite, as `plan` takes them to plan again without them."""
+    finite = np.isfinite(scores)
+    if finite.all():
         return {}
-    batch = plan.rows.batch
-    scored = _scored_rows(plan)
+    batch, scored, finite = plan.rows.batch, _scored_rows(plan), finite.reshape(len(scores), -1)
     return {
         (batch.tps[batch.tp[scored[i]]], int(batch.offset[scored[i]])): (
             Reason.SCORE_NOT_FINITE,
-            Detail(None, str(float(scores[i]))),
+            Detail(None, str(float(scores.reshape(len(scores), -1)[i, finite[i].argmin()]))),
         )
-        for i in bad.tolist()
+        for i in np.flatnonzero(~finite.all(axis=1)).tolist()
     }
 
 

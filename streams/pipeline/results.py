@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.avro.encode import Constant, Doubles, Longs, Slices, Values
+from streams.avro.encode import Constant, Longs, Slices, Values
 from streams.dedupe import First, heads
 from streams.pipeline.app import App
-from streams.pipeline.columns import constants, event_ms, text
+from streams.pipeline.columns import constants, doubles, event_ms, text
 from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
 from streams.ports import Model
@@ -71,12 +71,15 @@ def _joined(blocks: list[Answers]) -> Answers:
 def _result(group: Group, index: Ints, scores: Floats, model: Model) -> dict[str, Values]:
     writer, accepted = group.reading.writer, group.reading.accepted
     assert accepted is not None, "only rows of an accepted contract are scored"
-    return constants(("scores", "value", "route_revision", "arm")) | {
+    answer = model.answer(scores)
+    return constants(("route_revision", "arm")) | {
         "request_id": text(group.decoded, writer.role("request_id"), index),
         "tenant": text(group.decoded, writer.role("tenant"), index),
         "run_id": Constant(LIVE),
-        "score": Doubles(scores, None),
-        "label": Slices(model.labels(scores)),
+        "score": doubles(answer.score),
+        "scores": doubles(answer.scores),
+        "label": Constant(None) if answer.label is None else Slices(answer.label),
+        "value": doubles(answer.value),
         "model_name": Constant(model.name),
         "model_version": Constant(model.version),
         "model_digest": Constant(model.digest),

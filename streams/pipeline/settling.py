@@ -25,7 +25,7 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
 
     Args:
         plan: what becomes of each row.
-        scores: shape (rows of the matrix,), all finite.
+        scores: shape (rows of the matrix,) or (rows of the matrix, classes), all finite.
         model: who answered.
         app: the application.
     """

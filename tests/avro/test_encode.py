@@ -1,5 +1,6 @@
 """The compiled encoder writes, byte for byte, what fastavro writes of each record alone."""
 
+import itertools
 import json
 import math
 import random
@@ -11,7 +12,7 @@ import pytest
 
 from streams.avro import schema
 from streams.avro.decode import decode, slices
-from streams.avro.encode import Constant, Doubles, Encoder, Longs, Slices, Spans, Values, encode_one
+from streams.avro.encode import Arrays, Constant, Doubles, Encoder, Longs, Slices, Spans, Values, encode_one
 from streams.avro.scatter import Cells, Run, folded
 from streams.contracts import Field
 from tests.avro import made
@@ -89,7 +90,7 @@ def test_texts_of_every_length_are_copied_whole(lengths: list[int]) -> None:
 
 
 def test_fields_of_other_types_can_be_constants() -> None:
-    """Arrays, maps and wider unions are written by fastavro, once a batch; as columns they are refused by name."""
+    """Maps, wider unions and arrays are written by fastavro, once a batch; as columns they are refused by name."""
     values: dict[str, Values] = {
         "f0": Constant([0.25, 0.75]),
         "f1": Constant({"a": 1}),
@@ -104,6 +105,37 @@ def test_fields_of_other_types_can_be_constants() -> None:
         Encoder(ARRAYS).encode(PREFIX, 2, values | {"f0": Doubles(np.array([0.1, 0.2]))})
     with pytest.raises(ValueError, match="field f2 cannot hold what it was given: Spans for the type union"):
         Encoder(ARRAYS).encode(PREFIX, 2, values | {"f2": Slices([b"x", b"y"])})
+
+
+@pytest.mark.parametrize("item", ["float", "double"])
+def test_arrays_of_one_length_are_byte_equal_to_fastavro(item: str, seed: int) -> None:
+    """One block a row, of no, one, some and many items, of any layout in memory; in a union also null."""
+    rng = np.random.default_rng(seed)
+    array = {"type": "array", "items": item}
+    world = made.record("string", array, ["null", array], [array, "null"])
+    for rows, count in itertools.product((0, 1, 2, 40), (0, 1, 3, 63, 64, 1_000)):
+        numbers = np.asfortranarray(rng.normal(size=(rows, count)).astype(np.float32).astype(np.float64))
+        null = rng.random(rows) < 0.3
+        texts = [b"x" * int(size) for size in rng.integers(0, 9, rows)]
+        values: dict[str, Values] = {
+            "f0": Slices(texts),
+            "f1": Arrays(numbers),
+            "f2": Arrays(numbers, null),
+            "f3": Arrays(numbers[::-1]),
+        }
+        expected = [
+            encode_one(
+                world,
+                {
+                    "f0": texts[row].decode(),
+                    "f1": numbers[row].tolist(),
+                    "f2": None if null[row] else numbers[row].tolist(),
+                    "f3": numbers[-1 - row].tolist(),
+                },
+            )
+            for row in range(rows)
+        ]
+        assert expected == Encoder(world).encode(b"", rows, values), (rows, count)
 
 
 def longs(*values: int) -> Longs:
@@ -126,6 +158,9 @@ def longs(*values: int) -> Longs:
         ("string", longs(1, 2), "Longs for the type string"),
         ("long", Doubles(np.array([1.0, 2.0])), "Doubles for the type long"),
         ("double", longs(1, 2), "Longs for the type double"),
+        ({"type": "array", "items": "double"}, Arrays(np.zeros((3, 2))), "3 values for 2 rows"),
+        ({"type": "array", "items": "double"}, Arrays(np.zeros((2, 2)), np.array([False, True])), "row 1 is null"),
+        ({"type": "array", "items": "string"}, Arrays(np.zeros((2, 2))), "Arrays for the type array of string"),
         ("string", Constant(None), "must be string"),
         ("string", Constant(7), "must be string"),
         ("bytes", Constant("text"), "bytes-like"),

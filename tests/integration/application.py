@@ -69,8 +69,10 @@ class Application:
         partitions: int = 2,
         more: str = "",
         client: str = "",
+        model: Mapping[str, bytes] | None = None,
     ) -> None:
         self.stack, self.name, self.home = stack, name, home
+        self.model = model or small_packages.files()
         self.lanes = [f"{name}.requests.{lane}" for lane in lanes]
         (home / "ask.avsc").write_text(json.dumps(documented(small_packages.CONTRACT)))
         self.config = home / f"{name}.toml"
@@ -94,7 +96,7 @@ class Application:
     def _register(self) -> None:
         found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
         self.schema_id = found[f"{self.lanes[0]}-value"]
-        package = small_packages.write(small_packages.files(), self.home / "package")
+        package = small_packages.write(self.model, self.home / "package")
         register_model(package, open_store(self.settings.model.store))
 
     # requests

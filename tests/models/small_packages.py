@@ -1,6 +1,7 @@
 """A small, complete model package in memory, for tests that change one thing in it."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from streams.avro import schema
 from streams.models import manifest, reference, rows
 from streams.models.features import Features
 from streams.records import Floats
+from tests.models import small_graphs
 
 CONTRACT = json.dumps(
     {
@@ -95,23 +97,74 @@ def trained() -> tuple[str, Floats]:
 def files() -> dict[str, bytes]:
     """Return a package that passes every check; trained once, so copy it before changing it."""
     text, data = trained()
-    golden = asked(40, seed=2)
-    scores = lightgbm.Booster(model_str=text).predict(matrix(golden), num_threads=1)
-    lines = [json.dumps({"request": r, "score": float(s)}) for r, s in zip(golden, scores, strict=True)]
+    scores = lightgbm.Booster(model_str=text).predict(matrix(GOLDEN), num_threads=1)
     event_ms = np.arange(len(data), dtype=np.int64) * 1_000
     about = manifest.parse(MANIFEST.encode())
+    measured = reference.measure(about.features, data, event_ms, block_ms=200_000).model_dump_json()
+    return packed(MANIFEST, "score", scores, text.encode()) | {"reference.json": measured.encode()}
+
+
+GOLDEN = asked(40, seed=2)
+
+
+def packed(toml: str, key: str, scores: Any, artifact: bytes) -> dict[str, bytes]:
+    """Return a package with these expected scores of GOLDEN, named as in the result."""
+    lines = [
+        json.dumps({"request": row, key: score}) for row, score in zip(GOLDEN, np.asarray(scores).tolist(), strict=True)
+    ]
     return {
-        "manifest.toml": MANIFEST.encode(),
+        "manifest.toml": toml.encode(),
         "ask.avsc": CONTRACT.encode(),
-        "model.txt": text.encode(),
+        manifest.parse(toml.encode()).artifact: artifact,
         "golden.jsonl": "\n".join(lines).encode(),
-        "reference.json": reference.measure(about.features, data, event_ms, block_ms=200_000)
-        .model_dump_json()
-        .encode(),
     }
 
 
-def write(files: dict[str, bytes], folder: Path) -> Path:
+CLASSES = ("early", "on_time", "late")
+_OUTPUT = '[output]\nclasses = ["on_time", "late"]\npositive = "late"\n'
+_LABEL = '[label]\nfield = "late"\nhorizon_hours = 48\n'
+_REFERENCE = '[reference]\nfile = "reference.json"\n'
+REGRESSION = (
+    MANIFEST.replace('"binary"', '"regression"').replace(_OUTPUT, "").replace(_LABEL, "").replace(_REFERENCE, "")
+)
+MULTICLASS = REGRESSION.replace('"regression"', '"multiclass"') + f"[output]\nclasses = {json.dumps(CLASSES)}\n"
+ONNX = (
+    MANIFEST.replace('"lightgbm"', '"onnx"').replace("model.txt", "model.onnx").replace(_REFERENCE, "")
+    + "tolerance = 1e-6\n"
+)
+
+
+@cache
+def boosted(objective: str) -> str:
+    """Return a LightGBM text model of an objective: of three classes, or of the delay and the carrier as a number."""
+    data = matrix(asked(800))
+    delay = np.nan_to_num(data[:, 1]) + 5 * data[:, 0]
+    many = objective in ("multiclass", "multiclassova")
+    truth = np.digitize(delay, [5, 25]) if many else np.maximum(delay, 0.1)
+    dataset = lightgbm.Dataset(data, truth, feature_name=["carrier", "delay"], categorical_feature=[0])
+    settings = {"objective": objective, "num_leaves": 5, "min_data_in_leaf": 5, "num_threads": 1, "verbose": -1}
+    return lightgbm.train(settings | ({"num_class": 3} if many else {}), dataset, 10).model_to_string()
+
+
+def multiclass_files(objective: str = "multiclass") -> dict[str, bytes]:
+    """Return a LightGBM package of three classes."""
+    text = boosted(objective)
+    return packed(MULTICLASS, "scores", lightgbm.Booster(model_str=text).predict(matrix(GOLDEN)), text.encode())
+
+
+def regression_files(objective: str = "regression") -> dict[str, bytes]:
+    """Return a LightGBM package that predicts a number."""
+    text = boosted(objective)
+    return packed(REGRESSION, "value", lightgbm.Booster(model_str=text).predict(matrix(GOLDEN)), text.encode())
+
+
+def onnx_files() -> dict[str, bytes]:
+    """Return an ONNX package of a logistic regression; expected is what float64 makes of the same weights."""
+    scores = 1 / (1 + np.exp(-small_graphs.logits(matrix(GOLDEN))[:, 0]))
+    return packed(ONNX, "score", scores, small_graphs.linear())
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> Path:
     """Write a package to a folder."""
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

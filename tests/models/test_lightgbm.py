@@ -13,9 +13,9 @@ import pytest
 
 from streams.errors import ConfigError
 from streams.models import manifest
-from streams.models.lightgbm import LightGbm, agreeing
+from streams.models.lightgbm import OBJECTIVES, LightGbm, agreeing
 from streams.records import Floats
-from tests.models.small_packages import CARRIERS, MANIFEST, asked, matrix, trained
+from tests.models.small_packages import CARRIERS, MANIFEST, MULTICLASS, REGRESSION, asked, boosted, matrix, trained
 
 ABOUT = manifest.parse(MANIFEST.encode())
 PANDAS = "pandas_categorical:"
@@ -71,9 +71,11 @@ def test_scores_are_lightgbm_s_own(text: str) -> None:
     ("old", "new", "problem"),
     [
         ("tree\n", "\x80\x04tree\n", "not a LightGBM text model"),
-        ("objective=binary sigmoid:1", "objective=regression", "objective `regression`"),
+        ("objective=binary sigmoid:1", "objective=regression", 'task "binary" needs one of binary, cross_entropy'),
         ("objective=binary sigmoid:1", "objective=multiclass num_class:3", "objective `multiclass`"),
-        ("num_tree_per_iteration=1", "num_tree_per_iteration=3", "predicts a probability"),
+        ("objective=binary sigmoid:1", "", "objective `none`"),
+        ("num_tree_per_iteration=1", "num_tree_per_iteration=3", "has 1 classes and 3 trees an iteration"),
+        ("\nnum_class=1", "", "has no number of classes"),
         ("feature_names=carrier delay", "feature_names=delay carrier", "feature 0 is `delay` in the artifact"),
         ("feature_names=carrier delay", "feature_names=carrier", "trained on 1 features, the manifest lists 2"),
         ("feature_infos=", "feature_infos=9:", "category code 9"),
@@ -84,7 +86,7 @@ def test_scores_are_lightgbm_s_own(text: str) -> None:
         (f"{PANDAS}null", f"{PANDAS}[[", "damaged"),
         ("Tree=7", "Leaf=7", "tree 7 of 20 is not where it should be"),
         ("end of trees", "", "no end"),
-        ("\nnum_class=", "\nnum_klass=", "LightGBM cannot read it"),
+        ("\nmax_feature_idx=", "\nmax_feature=", "LightGBM cannot read it"),
     ],
 )
 def test_an_artifact_that_does_not_belong_to_its_manifest_is_refused(
@@ -96,6 +98,33 @@ def test_an_artifact_that_does_not_belong_to_its_manifest_is_refused(
         LightGbm(text.replace(old, new, 1).encode("latin-1"), ABOUT)
     assert "model.txt" in str(raised.value)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("objective", ["multiclass", "multiclassova"])
+def test_a_multiclass_model_gives_one_probability_a_class(objective: str) -> None:
+    """LightGBM's own bits, in the artifact's order, the same in any batch; of another number of classes it is refused."""
+    text, about = boosted(objective), manifest.parse(MULTICLASS.encode())
+    model, data = LightGbm(text.encode(), about), matrix(asked(300, seed=4))
+    scores = model.score(data)
+    assert ((300, 3), np.dtype(np.float64)) == (scores.shape, scores.dtype)
+    assert np.asarray(lightgbm.Booster(model_str=text).predict(data)).tobytes() == scores.tobytes()
+    assert scores.tobytes() == np.concatenate([model.score(data[at : at + 1]) for at in range(300)]).tobytes()
+    assert {0, 1, 2} == set(scores.argmax(axis=1).tolist())
+    four = manifest.parse(MULTICLASS.replace('"late"]', '"late", "never"]').encode())
+    with pytest.raises(ConfigError, match=r"has 3 classes and 3 trees an iteration.*4 classes"):
+        LightGbm(text.encode(), four)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES["regression"])
+def test_a_regression_model_gives_a_value(objective: str) -> None:
+    """Of every objective that predicts one: as LightGBM predicts it, shape (rows,)."""
+    text, about = boosted(objective), manifest.parse(REGRESSION.encode())
+    data = matrix(asked(50, seed=4))
+    scores = LightGbm(text.encode(), about).score(data)
+    assert (50,) == scores.shape
+    assert np.asarray(lightgbm.Booster(model_str=text).predict(data)).tobytes() == scores.tobytes()
+    with pytest.raises(ConfigError, match=f'objective `{objective}`; task "binary" needs'):
+        LightGbm(text.encode(), ABOUT)
 
 
 def test_a_file_that_was_cut_off_is_refused(text: str) -> None:

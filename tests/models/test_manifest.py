@@ -1,10 +1,12 @@
 """What `manifest.toml` may say, and what a mistake in it is told."""
 
+import json
+
 import pytest
 
 from streams.errors import ConfigError
 from streams.models import manifest
-from tests.models.small_packages import MANIFEST
+from tests.models.small_packages import CLASSES, MANIFEST, MULTICLASS, ONNX, REGRESSION
 
 
 def parsed(old: str = "", new: str = "") -> manifest.Manifest:
@@ -35,18 +37,68 @@ def test_missing(written: str, read: object) -> None:
     assert read == parsed('missing = "nan"', f"missing = {written}").features[1].missing
 
 
-@pytest.mark.parametrize(("score", "label"), [(0.5, "late"), (0.49999, "on_time"), (1.0, "late")])
-def test_the_threshold_belongs_to_the_positive_class(score: float, label: str) -> None:
-    """A score at the threshold is positive."""
-    assert label == parsed().output.label(score)
+def test_each_task_says_of_its_output_what_it_has() -> None:
+    """A binary model all of it, a multiclass model its classes, a regression model nothing, with or without the table."""
+    assert (("on_time", "late"), "late", 0.5) == (
+        parsed().output.classes,
+        parsed().output.positive,
+        parsed().output.threshold,
+    )
+    assert CLASSES == manifest.parse(MULTICLASS.encode()).output.classes
+    for table in ("", "[output]\n"):
+        assert () == manifest.parse((REGRESSION + table).encode()).output.classes
+
+
+def test_an_onnx_model_may_name_its_output() -> None:
+    """Under [onnx], which other flavors have not."""
+    assert manifest.parse(ONNX.encode()).onnx is None
+    named = manifest.parse((ONNX + '[onnx]\noutput = "probabilities"\n').encode())
+    assert named.onnx is not None
+    assert "probabilities" == named.onnx.output
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "problem"),
+    [
+        (
+            MULTICLASS + 'positive = "late"\nthreshold = 0.5\n',
+            "manifest.toml",
+            'task "multiclass" has no `positive` and no `threshold` in [output]; it has `classes`',
+        ),
+        (MULTICLASS.replace(', "on_time", "late"', ""), "manifest.toml", "needs `classes` in [output], two or more"),
+        (MULTICLASS.replace("[output]", "").replace("classes =", "# "), "manifest.toml", "needs `classes` in [output]"),
+        (MULTICLASS.replace('"on_time"', '"late"'), "output", "the same class twice: late"),
+        (
+            MULTICLASS.replace('["early"', json.dumps([f"c{at}" for at in range(998)])[:-1] + ', "early"'),
+            "output.classes",
+            "at most 1000",
+        ),
+        (
+            REGRESSION + '[output]\nclasses = ["low", "high"]\n',
+            "manifest.toml",
+            'task "regression" has no `classes` in [output]; it has nothing there: the score is the value itself',
+        ),
+        (
+            REGRESSION + '[label]\nfield = "delay"\nhorizon_hours = 1\nabsence_means = "late"\n',
+            "manifest.toml",
+            '[label] absence_means is "late"; it is "unknown"',
+        ),
+        (REGRESSION + '[onnx]\noutput = "y"\n', "manifest.toml", '[onnx] is for flavor "onnx"; this one is "lightgbm"'),
+        (ONNX + "[onnx]\n", "onnx.output", "is missing"),
+    ],
+)
+def test_a_table_of_another_kind_of_model_is_told(content: str, key: str, problem: str) -> None:
+    """In the manifest's own words."""
+    with pytest.raises(ConfigError) as raised:
+        manifest.parse(content.encode())
+    assert f"[{key}] " in str(raised.value)
+    assert problem in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "key", "problem"),
     [
-        ('task = "binary"', 'task = "regression"', "task", "comes later"),
         ('task = "binary"', 'task = "rank"', "task", "'binary'"),
-        ('flavor = "lightgbm"', 'flavor = "onnx"', "flavor", "comes later"),
         ('flavor = "lightgbm"', 'flavor = "pickle"', "flavor", "'lightgbm'"),
         ('name = "late"', 'name = "../late"', "name", "does not match"),
         ('version = "1"', 'version = ""', "version", "does not match"),
@@ -64,9 +116,16 @@ def test_the_threshold_belongs_to_the_positive_class(score: float, label: str) -
         ('missing = "nan"', "missing = [0]", "features.1.missing", "finite number"),
         ('missing = "nan"', "missing = inf", "features.1.missing", "finite number"),
         ('name = "delay"', 'name = "carrier"', "manifest.toml", "two [[features]] are named carrier"),
-        ('positive = "late"', 'positive = "on_time"', "output", "second of `classes`"),
+        ('positive = "late"', 'positive = "on_time"', "manifest.toml", "second of `classes`"),
+        ('positive = "late"', "", "manifest.toml", "second of `classes` (late)"),
         ('classes = ["on_time", "late"]', 'classes = ["late", "late"]', "output", "twice"),
-        ('classes = ["on_time", "late"]', 'classes = ["late"]', "output.classes", "at least 2"),
+        (
+            'classes = ["on_time", "late"]',
+            'classes = ["late"]',
+            "manifest.toml",
+            "two `classes` in [output]; there are 1",
+        ),
+        ('["on_time", "late"]', '["a", "b", "c"]', "manifest.toml", "two `classes` in [output]; there are 3"),
         ('positive = "late"', 'positive = "late"\nthreshold = 1.5', "output.threshold", "less than or equal to 1"),
         ("horizon_hours = 48", "horizon_hours = 0", "label.horizon_hours", "greater than 0"),
         ("horizon_hours = 48", 'horizon_hours = 48\nabsence_means = "early"', "manifest.toml", "absence_means"),

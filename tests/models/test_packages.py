@@ -16,8 +16,17 @@ from streams.errors import ConfigError, SetupError
 from streams.models import manifest, packages, rows
 from streams.models.lightgbm import LightGbm
 from streams.models.store import FileStore, digest
-from streams.ports import Model
-from tests.models.small_packages import CONTRACT, asked, files, matrix, write
+from streams.ports import Answer, Model
+from tests.models.small_packages import (
+    CLASSES,
+    CONTRACT,
+    asked,
+    files,
+    matrix,
+    multiclass_files,
+    regression_files,
+    write,
+)
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -200,6 +209,60 @@ def test_accepted_contracts_name_requests_alike(tmp_path: Path, naming: dict[str
     package["ask2.avsc"] = json.dumps(second).encode()
     with pytest.raises(ConfigError, match=r"ask\.avsc and ask2\.avsc differ in the record's key"):
         packages.register(write(package, tmp_path / "late"), FileStore(tmp_path / "store"))
+
+
+def test_a_binary_answer_is_a_score_and_the_class_that_the_threshold_picks(tmp_path: Path) -> None:
+    """A score at the threshold is positive."""
+    answer = registered(tmp_path, files()).answer(np.array([0.5, 0.49999, 1.0]))
+    assert [b"late", b"on_time", b"late"] == answer.label
+    assert answer.score is not None
+    assert (None, None) == (answer.scores, answer.value)
+
+
+@pytest.mark.parametrize("objective", ["multiclass", "multiclassova"])
+def test_a_multiclass_answer_is_all_scores_and_the_most_probable_class(tmp_path: Path, objective: str) -> None:
+    """Of equal ones the first."""
+    model = registered(tmp_path, multiclass_files(objective))
+    scores = model.score(matrix(asked(50)))
+    answer = model.answer(scores)
+    assert scores is answer.scores
+    assert [CLASSES[at].encode() for at in scores.argmax(axis=1)] == answer.label
+    assert [b"on_time"] == model.answer(np.array([[0.2, 0.4, 0.4]])).label
+    assert (None, None) == (answer.score, answer.value)
+
+
+def test_a_regression_answer_is_a_value(tmp_path: Path) -> None:
+    """And nothing else."""
+    model = registered(tmp_path, regression_files())
+    values = np.array([-3.5, 1e9])
+    assert Answer(value=values) == model.answer(values)
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new", "problem"),
+    [
+        (multiclass_files, '"scores"', '"score"', "[scores] is missing; [score] is not known; did you mean `scores`?"),
+        (multiclass_files, '"scores": [', '"scores": [0.5, ', "line 1: `scores` has 4 numbers, and the manifest 3 classes"),
+        (multiclass_files, '"scores": [0.', '"scores": [1.', "golden.jsonl, line 1: expected [1."),
+        (regression_files, '"value"', '"score"', "[value] is missing; [score] is not known; there are request, contract, value"),
+        (regression_files, '"value": ', '"value": 9', "golden.jsonl, line 1: expected 9"),
+    ],
+)  # fmt: skip
+def test_golden_rows_are_the_task_s(
+    tmp_path: Path, package: Callable[[], dict[str, bytes]], old: str, new: str, problem: str
+) -> None:
+    """The error names the key that the task's rows have, and what is wrong with its numbers."""
+    content = package()
+    replace("golden.jsonl", old, new)(content)
+    with pytest.raises(ConfigError) as raised:
+        registered(tmp_path, content)
+    assert problem in str(raised.value)
+
+
+def registered(tmp_path: Path, content: dict[str, bytes]) -> packages.Loaded:
+    store = FileStore(tmp_path / "store")
+    packages.register(write(content, tmp_path / "package"), store)
+    return packages.load(store, "late", "1")
 
 
 def test_a_tolerance_lets_small_differences_pass(tmp_path: Path) -> None:

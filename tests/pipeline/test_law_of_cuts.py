@@ -4,11 +4,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.avro.schema import parse
 from streams.contracts import Reading, Snapshot, Unreadable
+from streams.ports import Model
 from streams.reasons import Reason
 from tests.pipeline.world import (
     AGELESS,
@@ -16,7 +18,9 @@ from tests.pipeline.world import (
     ID,
     LANE,
     SCHEMA,
+    PriceModel,
     Sent,
+    SizeModel,
     loan,
     numbered,
     reasons,
@@ -73,6 +77,22 @@ def test_outcomes_do_not_depend_on_the_cuts(seed: int, cuts: list[int]) -> None:
     whole = run(log, snapshot=SNAPSHOT)
     assert whole == run(log, cuts, snapshot=SNAPSHOT)
     assert whole == run(log, range(1, 60), snapshot=SNAPSHOT)
+
+
+@pytest.mark.parametrize("model", [SizeModel(), PriceModel()], ids=["multiclass", "regression"])
+def test_the_law_holds_for_every_kind_of_answer(model: Model) -> None:
+    """Scores as arrays, or a value alone: cut anywhere, the same records; each in the fields of its task only."""
+    chance = random.Random(9)
+    log = numbered(anything(chance) for _ in range(200))
+    whole = run(log, snapshot=SNAPSHOT, model=model)
+    assert whole == run(log, [7, 8, 60, 133], snapshot=SNAPSHOT, model=model)
+    assert whole == run(log, range(1, 200), snapshot=SNAPSHOT, model=model)
+    answers = [record for record in whole.values() if record["kind"] == "SCORED"]
+    given = {name for record in answers for name in ("score", "scores", "label", "value") if record[name] is not None}
+    assert given == ({"scores", "label"} if isinstance(model, SizeModel) else {"value"})
+    assert {"inf" if isinstance(model, SizeModel) else "nan"} == {
+        record["found"] for record in whole.values() if record["kind"] == "SCORE_NOT_FINITE"
+    }
 
 
 def test_the_cuts_meet_every_kind_of_outcome() -> None:

@@ -17,7 +17,7 @@ from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
 from streams.pipeline import App, not_finite, plan, read, settle
-from streams.ports import Model, Refusals
+from streams.ports import Answer, Model, Refusals
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Checkpoint, Detail, Floats, Headers, Ints, Lease, Step
 from streams.state.memory import MemoryStore
@@ -91,8 +91,29 @@ class AmountModel:
     def score(self, matrix: Floats) -> Floats:
         return np.where(matrix[:, 0] == 1e6, np.nan, matrix[:, 0] / 1e6)
 
-    def labels(self, scores: Floats) -> list[bytes | None]:
-        return [b"small" if score < 1e-5 else None for score in scores.tolist()]
+    def answer(self, scores: Floats) -> Answer:
+        return Answer(score=scores, label=[b"small" if score < 1e-5 else b"large" for score in scores.tolist()])
+
+
+class SizeModel(AmountModel):
+    """Says of a loan how likely it is small, middling or large; of a million it cannot say how likely it is large."""
+
+    classes = (b"small", b"middling", b"large")
+
+    def score(self, matrix: Floats) -> Floats:
+        amount = matrix[:, 0]
+        large = np.where(amount == 1e6, np.inf, amount / 1e7)
+        return np.stack([1 - amount / 1e6, np.full(len(amount), 0.25), large], axis=1)
+
+    def answer(self, scores: Floats) -> Answer:
+        return Answer(scores=scores, label=[self.classes[at] for at in scores.argmax(axis=1).tolist()])
+
+
+class PriceModel(AmountModel):
+    """Gives a loan a price."""
+
+    def answer(self, scores: Floats) -> Answer:
+        return Answer(value=scores)
 
 
 class Sent:
