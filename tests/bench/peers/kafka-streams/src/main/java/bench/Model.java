@@ -9,6 +9,7 @@ import com.microsoft.ml.lightgbm.lightgbmlib;
 import com.microsoft.ml.lightgbm.lightgbmlibConstants;
 import io.github.metarank.lightgbm4j.LGBMBooster;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -24,6 +25,14 @@ import org.apache.avro.util.Utf8;
  * Used by one thread.
  */
 final class Model {
+    static {
+        try {
+            LGBMBooster.loadNative();
+        } catch (IOException missing) {
+            throw new UncheckedIOException(missing);
+        }
+    }
+
     private final List<Feature> features = new ArrayList<>();
     private final SWIGTYPE_p_void fast;
     private final SWIGTYPE_p_long_long length = lightgbmlib.new_int64_tp();
@@ -47,7 +56,6 @@ final class Model {
             features.add(new Feature(requests.getField(cells[0]).pos(), codes));
         }
         row = new double[features.size()];
-        LGBMBooster.loadNative();
         SWIGTYPE_p_p_void booster = lightgbmlib.new_voidpp();
         SWIGTYPE_p_int iterations = lightgbmlib.new_intp();
         check(lightgbmlib.LGBM_BoosterCreateFromModelfile(artifact.toString(), iterations, booster));
