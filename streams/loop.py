@@ -14,10 +14,10 @@ import structlog
 
 from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
-from streams.pipeline import App, Rows, not_finite, plan, read, settle
+from streams.pipeline import App, Plan, Rows, followers, not_finite, plan, read, settle
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
-from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Hold, Outcome, Step
 from streams.recovery import recover
 
 log = structlog.get_logger()
@@ -117,16 +117,21 @@ class Loop:
         while True:
             planned = plan(rows, seen, model, self._app, self._refused)
             self._observer.passed(Stage.PLAN)
-            begun = self._clock()
-            scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
-            self._pace(self._clock() - begun)
-            self._observer.passed(Stage.SCORE)
+            scores = self._scored(planned)
             broken = not_finite(planned, scores)
             if not broken:
                 step = settle(planned, scores, model, self._app)
                 self._observer.passed(Stage.SETTLE)
                 return step
-            self._refused |= broken
+            rest = followers(planned)
+            self._refused |= broken | not_finite(rest, self._scored(rest))
+
+    def _scored(self, planned: Plan) -> Floats:
+        begun = self._clock()
+        scores = self._edges.model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
+        self._pace(self._clock() - begun)
+        self._observer.passed(Stage.SCORE)
+        return scores
 
     def _seen(self, rows: Rows) -> list[bytes | None]:
         """Ask each partition's store once for the identities of its rows."""

@@ -10,8 +10,8 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
 """
 
 from streams.pipeline.app import App
-from streams.pipeline.planning import Plan, not_finite, plan
+from streams.pipeline.planning import Plan, followers, not_finite, plan
 from streams.pipeline.reading import Group, Rows, read, select
 from streams.pipeline.settling import gap, settle
 
-__all__ = ["App", "Group", "Plan", "Rows", "gap", "not_finite", "plan", "read", "select", "settle"]
+__all__ = ["App", "Group", "Plan", "Rows", "followers", "gap", "not_finite", "plan", "read", "select", "settle"]

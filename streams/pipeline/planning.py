@@ -1,6 +1,6 @@
 """`plan`: which rows are repeats, and which must be scored. Room: pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,10 @@ class Plan(NamedTuple):
     """For each group, the indexes into its decoded rows that must be scored."""
     matrix: Floats
     """Features of all rows to be scored, group after group."""
+    candidates: tuple[tuple[Ints, Floats], ...]
+    """For each group, which decoded rows are no repeats of the store's, and their features."""
+    next_in_line: frozenset[int]
+    """Rows that repeat a row of this batch, and would be scored if that one cannot be answered."""
 
 
 def plan(
@@ -60,19 +64,40 @@ def plan(
     matrices, candidates = _features(rows, reason, detail, hit, model)
     verdicts = _repeats(rows, reason, known, append_ms, app.window_ms)
     first: dict[int, First | int] = {}
+    next_in_line = set()
     for verdict in verdicts:
         if verdict.first is not None:
+            if isinstance(verdict.first, int) and reason[verdict.row] is Reason.NONE:
+                next_in_line.add(verdict.row)
             reason[verdict.row] = verdict.reason
             first[verdict.row] = verdict.first
             detail.pop(verdict.row, None)
+    fit = tuple(zip(candidates, matrices, strict=True))
+    to_score, matrix = _picked(rows, fit, lambda row: reason[row] is Reason.NONE)
+    return Plan(rows, reason, detail, first, to_score, matrix, fit, frozenset(next_in_line))
+
+
+def followers(plan: Plan) -> Plan:
+    """Return the plan with those to be scored that are next in line.
+
+    When a row cannot be answered, the next of its identity is to be scored; to find the one that can, one after the
+    other, would let n copies of such a request plan n times.
+    """
+    to_score, matrix = _picked(plan.rows, plan.candidates, plan.next_in_line.__contains__)
+    return plan._replace(to_score=to_score, matrix=matrix)
+
+
+def _picked(
+    rows: Rows, candidates: Sequence[tuple[Ints, Floats]], wanted: Callable[[int], bool]
+) -> tuple[tuple[Ints, ...], Floats]:
+    """Return, for each group, which of the candidates are wanted, and the features of all of these."""
     to_score, parts = [], []
-    for group, index, matrix in zip(rows.groups, candidates, matrices, strict=True):
-        picked = [i for i, row in enumerate(group.rows[index].tolist()) if reason[row] is Reason.NONE]
+    for group, (index, matrix) in zip(rows.groups, candidates, strict=True):
+        picked = [i for i, row in enumerate(group.rows[index].tolist()) if wanted(row)]
         whole = len(picked) == len(index)
         to_score.append(index if whole else index[picked])
         parts.append(matrix if whole else matrix[picked])
-    matrix = np.concatenate(parts) if parts else np.empty((0, 0))
-    return Plan(rows, reason, detail, first, tuple(to_score), matrix)
+    return tuple(to_score), np.concatenate(parts) if parts else np.empty((0, 0))
 
 
 def _without(rows: Rows, refused: Mapping[tuple[TP, int], tuple[Reason, Detail]]) -> Rows:

@@ -16,7 +16,7 @@ from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot
 from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
-from streams.pipeline import App, not_finite, plan, read, settle
+from streams.pipeline import App, followers, not_finite, plan, read, settle
 from streams.ports import Answer, Model, Refusals
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Checkpoint, Detail, Floats, Headers, Ints, Lease, Step
@@ -215,7 +215,8 @@ def run(
             broken = not_finite(planned, scores)
             if not broken:
                 break
-            refused |= broken
+            rest = followers(planned)
+            refused |= broken | not_finite(rest, model.score(rest.matrix) if len(rest.matrix) else np.empty(0))
         step = settle(planned, scores, model, application)
         each(step)
         for partition, puts in step.puts.items():

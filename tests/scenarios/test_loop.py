@@ -1,6 +1,7 @@
 """Scripts of what can go wrong around a transaction, and what must be true afterwards whatever happened."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
-from streams.records import TP, Batch, Outcome, Put, Step
+from streams.records import TP, Batch, Floats, Outcome, Put, Step
 from streams.recovery import recover
 from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
@@ -305,3 +306,26 @@ def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> Non
     live(log, records=400, loop_class=Watched)
     assert [100, 200, 400, 200] == sizes[:4]
     assert 400 in sizes[4:]
+
+
+def test_a_flood_of_requests_without_a_score_is_scored_twice_not_a_thousand_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Copies, and others under the same id, of a request whose score is no number; the first good one is answered."""
+    calls = []
+
+    def score(self: AmountModel, matrix: Floats) -> Floats:
+        calls.append(len(matrix))
+        return scored(self, matrix)
+
+    scored = AmountModel.score
+    monkeypatch.setattr(AmountModel, "score", score)
+    hopeless = [sent("mine", 1e6, trace=f"t{at}", event_time=at) for at in range(500)]
+    log = Log(numbered([*hopeless, sent("mine", 11.0), sent("mine", 11.0), *hopeless]))
+    store = live(log, records=2_000, contracts=TwinContracts(SNAPSHOT))
+    check(log, store)
+    assert {"SCORED": 1, "DUPLICATE": 1, "CONFLICT": 500, "SCORE_NOT_FINITE": 500} == dict(
+        Counter(log.kinds().values())
+    )
+    # a worker begins with batches of 100 and doubles them: five, each scored at most three times
+    assert len(calls) <= 15, calls
