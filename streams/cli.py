@@ -308,7 +308,27 @@ def scorer_run(
     raise typer.Exit(supervisor.run())
 
 
-# --- verify and demo
+# --- doctor, verify and demo
+
+
+@app.command()
+def doctor(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> None:
+    """Try everything that a worker will need, and say what to do where it fails.
+
+    Configuration, disk, model, registry, broker, topics, permissions, clock, offsets. Harmless beside running workers: it
+    joins no group, and what it writes it aborts. Exit code 0: all is well, warnings included; else the first failure's.
+
+    Example: streams doctor -c flights.toml
+    """
+    from streams.doctor import examine, exit_code
+
+    findings = []
+    for finding in examine(config, flags):
+        findings.append(finding)
+        say(str(finding))
+    if json_file:
+        _write_json(json_file, [finding._asdict() for finding in findings])
+    raise typer.Exit(exit_code(findings))
 
 
 @app.command()
@@ -326,8 +346,7 @@ def verify(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> 
     for line in report.lines():
         say(line)
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        _write_json(json_file, report.as_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -351,6 +370,11 @@ def demo(
     from streams.demo.run import run
 
     raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

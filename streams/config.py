@@ -213,9 +213,7 @@ class Effective(NamedTuple):
     given: Layer
 
 
-def load(
-    path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
-) -> Settings:
+def load(path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of a TOML file, with the environment and the flags over it.
 
     Relative paths are taken from the file's folder, whichever layer gave them. `flags`: `section.key=value`.
@@ -225,9 +223,7 @@ def load(
     return effective(path, flags, environment).settings
 
 
-def effective(
-    path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
-) -> Effective:
+def effective(path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Effective:
     """Return the settings and where each was given; see `load`."""
     try:
         tree = tomllib.loads(path.read_text("utf-8"))

@@ -7,7 +7,9 @@ the credentials in it.
 import re
 
 MASK = "********"
-_SECRET = re.compile(r"pass|pasw|pwd|secret|token|credential|jaas|private|user\.info|oauthbearer\.config|(^|[._])key(\.pem)?$")
+_SECRET = re.compile(
+    r"pass|pasw|pwd|secret|token|credential|jaas|private|user\.info|oauthbearer\.config|(^|[._])key(\.pem)?$"
+)
 _PLACE = re.compile(r"\.(location|file|url)$")
 """Keys that say where something is, whatever it is: paths and addresses are shown."""
 _USER = re.compile(r"(?<=://).*(?=@)")
