@@ -57,7 +57,8 @@ def of_environment(environment: Mapping[str, str], clients: Collection[str]) -> 
         section, *parts = variable[len(PREFIX) :].lower().split("__")
         if not section or not parts or not all(parts):
             raise ConfigError(f"{variable} names no key: it should be {PREFIX}SECTION__KEY, as {PREFIX}BATCH__RECORDS")
-        _give(layer, section, ".".join(parts), text, f"env {variable}", clients)
+        key = ".".join(parts)
+        _give(layer, section, key, _typed(key, text) if section in clients else text, f"env {variable}")
     return _with_references(layer, clients)
 
 
@@ -83,7 +84,10 @@ def of_flags(flags: Sequence[str], clients: Collection[str]) -> Layer:
                 f"Give it as {_variable(section, key)}"
             )
         layer.get(section, {}).pop(key, None)
-        _give(layer, section, key, _unquoted(text.strip()), "flag -X", clients)
+        value = _quoted(text.strip())
+        if value is None:  # elsewhere the field's own type decides what a text means
+            value = _typed(key, text) if section in clients else text
+        _give(layer, section, key, value, "flag -X")
     return _with_references(layer, clients)
 
 
@@ -107,12 +111,11 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _give(layer: Layer, section: str, key: str, text: str, source: str, clients: Collection[str]) -> None:
+def _give(layer: Layer, section: str, key: str, value: object, source: str) -> None:
     table = layer.setdefault(section, {})
     if key in table:
         raise ConfigError(f"[{section}] {key} is given twice: by {table[key].source} and {source}")
-    # elsewhere the field's own type decides what a text means
-    table[key] = Given(_typed(key, text) if section in clients else text, source)
+    table[key] = Given(value, source)
 
 
 def _with_references(layer: Layer, clients: Collection[str]) -> Layer:
@@ -152,15 +155,14 @@ def _typed(key: str, text: str) -> str | int | float | bool:
     return text
 
 
-def _unquoted(text: str) -> str:
-    """Return the text inside TOML's quotes, if it is in some."""
-    if text[:1] in ('"', "'"):
-        try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            return text
-        return value if isinstance(value, str) else text
-    return text
+def _quoted(text: str) -> str | None:
+    """Return the text inside TOML's quotes, or None if it is in none."""
+    if text[:1] not in ('"', "'"):
+        return None
+    with suppress(tomllib.TOMLDecodeError):
+        value = tomllib.loads(f"v = {text}")["v"]
+        return value if isinstance(value, str) else None
+    return None
 
 
 def _variable(section: str, key: str) -> str:
