@@ -58,7 +58,7 @@ def of_environment(environment: Mapping[str, str], clients: Collection[str]) -> 
         if not section or not parts or not all(parts):
             raise ConfigError(f"{variable} names no key: it should be {PREFIX}SECTION__KEY, as {PREFIX}BATCH__RECORDS")
         key = ".".join(parts)
-        _give(layer, section, key, _typed(key, text) if section in clients else text, f"env {variable}")
+        _give(layer, section, key, _meant(section, key, text, clients), f"env {variable}")
     return _with_references(layer, clients)
 
 
@@ -84,10 +84,8 @@ def of_flags(flags: Sequence[str], clients: Collection[str]) -> Layer:
                 f"Give it as {_variable(section, key)}"
             )
         layer.get(section, {}).pop(key, None)
-        value = _quoted(text.strip())
-        if value is None:  # elsewhere the field's own type decides what a text means
-            value = _typed(key, text) if section in clients else text
-        _give(layer, section, key, value, "flag -X")
+        quoted = _quoted(text.strip())
+        _give(layer, section, key, _meant(section, key, text, clients) if quoted is None else quoted, "flag -X")
     return _with_references(layer, clients)
 
 
@@ -142,9 +140,12 @@ def _named(key: str) -> tuple[str, Place | None]:
     return (key.removesuffix("_env"), "env") if key.endswith("_env") else (key, None)
 
 
-def _typed(key: str, text: str) -> str | int | float | bool:
-    """Return what a text means as a client's value: a number only if it would be printed alike, unlike `007` or `1_000`."""
-    if is_secret(key, text):
+def _meant(section: str, key: str, text: str, clients: Collection[str]) -> str | int | float | bool:
+    """Return what a text means as a client's value: a number only if it would be printed alike, unlike `007` or `1_000`.
+
+    Elsewhere it stays a text: the field's own type decides.
+    """
+    if section not in clients or is_secret(key, text):
         return text
     if text in ("true", "false"):
         return text == "true"

@@ -51,7 +51,7 @@ def test_a_variable_that_means_nothing_or_two_things_is_refused(environment: dic
 @pytest.mark.parametrize("flag", ["batch", "records=4", "=4", ".x=4", "batch.=4", "kafka.sasl.password:hunter2"])
 def test_a_flag_without_section_key_and_value_is_refused_and_not_repeated(flag: str) -> None:
     """It may hold a secret that was typed wrongly."""
-    with pytest.raises(ConfigError, match="SECTION.KEY=VALUE") as refused:
+    with pytest.raises(ConfigError, match=r"SECTION\.KEY=VALUE") as refused:
         of_flags([flag], CLIENTS)
     assert "hunter2" not in str(refused.value)
 
