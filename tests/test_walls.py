@@ -40,7 +40,7 @@ SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 PURE = ["pipeline", "dedupe", "frames", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows"] + [
-    "showing", "doctor/findings"] + [
+    "showing", "doctor/findings", "doctor/clock"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
 ]  # fmt: skip
 IMPURE = {"time", "random", "os", "secrets", "socket", "subprocess", "threading", "pathlib", "uuid", "tempfile"}

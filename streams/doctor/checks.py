@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.config import Effective, Settings, effective
+from streams.doctor import clock
 from streams.doctor.disk import try_disk
 from streams.doctor.findings import Finding
 from streams.errors import OffsetsError, SetupError, Stop
@@ -15,12 +16,10 @@ from streams.kafka.trial import Written, try_reading, try_writing
 from streams.layers import FILE
 from streams.models.packages import load as load_model
 from streams.models.store import open_store
-from streams.records import NO_APPEND_TIME, TP
+from streams.records import TP
 from streams.registering import standing
 from streams.topics import contradictions, names, warnings
 
-CLOCK_MS_MAX = 1_000
-"""Further apart than this, times that this machine writes are not comparable with the broker's."""
 TIMEOUT_S = 5.0
 
 
@@ -154,24 +153,7 @@ def _writing(case: Case) -> Iterator[Finding]:
 
 
 def _clock(case: Case) -> Iterator[Finding]:
-    told = [one for one in case.written.values() if one.append_ms != NO_APPEND_TIME]
-    if not told:
-        yield Finding("skipped", "clock", "no topic that could be written to keeps the broker's time")
-        return
-    closest = min(told, key=lambda one: one.answered_ms - one.asked_ms)
-    # the broker looked at its clock somewhere between our two looks; what is outside is a difference
-    behind, ahead = closest.asked_ms - closest.append_ms, closest.append_ms - closest.answered_ms
-    apart = max(behind, ahead, 0)
-    exact = closest.answered_ms - closest.asked_ms
-    if apart > CLOCK_MS_MAX:
-        yield Finding(
-            "warn",
-            "clock",
-            f"the broker's is {apart:,} ms {'ahead of' if ahead > 0 else 'behind'} this machine's (known to {exact} ms). "
-            "Answers depend on the broker's only; synchronise both, or event times and logs will not fit",
-        )
-    else:
-        yield Finding("ok", "clock", f"the broker's and this machine's agree within {apart + exact} ms")
+    yield clock.judge(list(case.written.values()))
 
 
 def _offsets(case: Case) -> Iterator[Finding]:
