@@ -32,6 +32,9 @@ class Given(NamedTuple):
     source: str
     secret: bool = False
 
+    def __repr__(self) -> str:
+        return f"<by {self.source}>"
+
 
 Layer = dict[str, dict[str, Given]]
 """Section to key to what was given."""

@@ -191,7 +191,7 @@ def test_settings_do_not_show_secrets_wherever_they_are_printed(tmp_path: Path) 
         "STREAMS__SCHEMA_REGISTRY__URL": "http://me:canary-3@h:1",
     }
     found = effective(written(tmp_path, text), (), environment)
-    said = [repr(found.settings), str(found.settings), *as_toml(found), json.dumps(as_json(found))]
+    said = [repr(found), repr(found.settings), str(found.settings), *as_toml(found), json.dumps(as_json(found))]
     for line in said:
         assert "canary" not in line
         assert "very-secret" not in line

@@ -195,8 +195,9 @@ def _offsets(case: Case) -> Iterator[Finding]:
 
 def _workers(case: Case) -> Iterator[Finding]:
     shares = case.admin.assigned(case.settings.group)
-    said = ", ".join(f"{slot} ({len(tps)} partitions)" for slot, tps in sorted(shares.items()))
-    yield Finding("ok", "workers", f"{len(shares)} in group {case.settings.group}: {said}" if shares else "none runs")
+    said = ", ".join(f"{slot} {len(tps)}" for slot, tps in sorted(shares.items()))
+    text = f"{len(shares)} in group {case.settings.group}; partitions: {said}" if shares else "none runs"
+    yield Finding("ok", "workers", text)
 
 
 def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
@@ -216,7 +217,7 @@ CHECKS = (
     Check("topics", ("broker",), _topics),
     Check("reading", ("topics",), _reading),
     Check("writing", ("topics",), _writing),
-    Check("clock", ("writing",), _clock),
+    Check("clock", ("topics",), _clock),
     Check("offsets", ("topics",), _offsets),
     Check("workers", ("broker",), _workers),
 )

@@ -104,6 +104,7 @@ def test_a_right_that_is_missing_is_named_with_what_to_grant(app: Application) -
     (found,) = of(findings, "writing")
     assert f"{app.settings.results}[0]: the broker denies it" in found[1]
     assert f"Grant Write on topic {app.settings.results}." in found[1]
+    assert "ok" == of(findings, "clock")[0][0], "the other topics were written to"
     assert SetupError.code == exit_code(findings)
 
 
