@@ -5,14 +5,32 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from streams import __version__
 from streams.errors import UNCHECKED, Stop
 
-CONFIG = Annotated[Path, typer.Option("--config", "-c", help="The application's TOML file.", show_default=False)]
+CONFIG = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The application's TOML file. $STREAMS__SECTION__KEY overrides it, -X both.",
+        show_default=False,
+    ),
+]
+FLAGS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-X",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one setting, for example -X batch.records=500; may be repeated.",
+        show_default=False,
+    ),
+]
 JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file, as JSON.")]
 
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
@@ -40,6 +58,7 @@ dev = _group("dev", "A real broker and a real schema registry on this machine, w
 schemas = _group("schemas", "Contracts: check them against our rules and the registry, and register them.")
 models = _group("models", "Model packages: checked whole, and registered.")
 topics = _group("topics", "Topics as code.")
+configs = _group("config", "The settings: what is in force, and where it was given.")
 scorer = _group("scorer", "The scorer: requests in, exactly one answer out.")
 
 
@@ -139,11 +158,39 @@ def dev_status(directory: DIR = None) -> None:
         raise typer.Exit(1)
 
 
+# --- config
+
+
+@configs.command("show")
+def config_show(
+    config: CONFIG,
+    flags: FLAGS = None,
+    output: Annotated[Literal["toml", "json"], typer.Option(help="For people, or for programs.")] = "toml",
+) -> None:
+    """Show every setting that is in force, and where it was given. Secrets are masked.
+
+    Defaults < the file < $STREAMS__SECTION__KEY < -X section.key=value. In [kafka] and [schema_registry] a further __ of a
+    variable is a dot, and a key that ends in _file or _env is read from there:
+    STREAMS__KAFKA__SASL__PASSWORD_FILE=/run/secrets/kafka.
+
+    Example: streams config show -c flights.toml -X batch.records=500
+    """
+    from streams.config import effective
+    from streams.showing import as_json, as_toml
+
+    found = effective(config, flags)
+    if output == "json":
+        say(json.dumps(as_json(found), indent=2))
+    else:
+        for line in as_toml(found):
+            say(line)
+
+
 # --- schemas
 
 
 @schemas.command("check")
-def schemas_check(config: CONFIG) -> None:
+def schemas_check(config: CONFIG, flags: FLAGS = None) -> None:
     """Check every contract: our rules, then the registry's. Changes nothing.
 
     Our limits and rules come first, then what a change would silently mean, then the registry's compatibility answer. Exit
@@ -154,7 +201,7 @@ def schemas_check(config: CONFIG) -> None:
     from streams.config import load
     from streams.registering import check
 
-    findings = check(load(config))
+    findings = check(load(config, flags))
     for finding in findings:
         say(str(finding))
     if any(finding.is_error for finding in findings):
@@ -164,7 +211,7 @@ def schemas_check(config: CONFIG) -> None:
 
 
 @schemas.command("register")
-def schemas_register(config: CONFIG) -> None:
+def schemas_register(config: CONFIG, flags: FLAGS = None) -> None:
     """Register every contract under its subject. Doing it again changes nothing; workers never do it.
 
     Example: streams schemas register -c flights.toml
@@ -172,7 +219,7 @@ def schemas_register(config: CONFIG) -> None:
     from streams.config import load
     from streams.registering import register
 
-    for subject, schema_id, version in register(load(config)):
+    for subject, schema_id, version in register(load(config, flags)):
         say(f"{subject}  id {schema_id}  version {version}")
 
 
@@ -183,6 +230,7 @@ def schemas_register(config: CONFIG) -> None:
 def models_register(
     directory: Annotated[Path, typer.Argument(help="The package: manifest.toml, artifact, contracts, golden rows.")],
     config: CONFIG,
+    flags: FLAGS = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; register nothing.")] = False,
 ) -> None:
     """Check a model package whole, golden rows included, and store it.
@@ -195,7 +243,7 @@ def models_register(
     from streams.models.packages import checked, register, unaccepted
     from streams.models.store import open_store
 
-    settings = load(config)
+    settings = load(config, flags)
     store = open_store(settings.model.store)
     found = checked(directory, store)
     if not dry_run:
@@ -213,7 +261,7 @@ def models_register(
 
 
 @topics.command("plan")
-def topics_plan(config: CONFIG) -> None:
+def topics_plan(config: CONFIG, flags: FLAGS = None) -> None:
     """Show what `apply` would do. Exit code 4 if something contradicts the guarantee and cannot be altered.
 
     Example: streams topics plan -c flights.toml
@@ -221,7 +269,7 @@ def topics_plan(config: CONFIG) -> None:
     from streams.config import load
     from streams.topics import current_plan
 
-    planned = current_plan(load(config))
+    planned = current_plan(load(config, flags))
     for line in planned.lines():
         say(line)
     if planned.contradictions:
@@ -231,6 +279,7 @@ def topics_plan(config: CONFIG) -> None:
 @topics.command("apply")
 def topics_apply(
     config: CONFIG,
+    flags: FLAGS = None,
     from_end: Annotated[
         bool, typer.Option("--from-end", help="Start behind what the request topics hold now.")
     ] = False,
@@ -244,7 +293,7 @@ def topics_apply(
     from streams.config import load
     from streams.topics import apply
 
-    for line in apply(load(config), from_end=from_end):
+    for line in apply(load(config, flags), from_end=from_end):
         say(line)
 
 
@@ -254,6 +303,7 @@ def topics_apply(
 @scorer.command("run")
 def scorer_run(
     config: CONFIG,
+    flags: FLAGS = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; about one a core.")] = 1,
     instance: Annotated[
         str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
@@ -272,20 +322,40 @@ def scorer_run(
     from streams.supervisor import Supervisor, worker_command
 
     to_stderr()
-    settings = load(config)
+    settings = load(config, flags)
     for warning in preflight(settings):
         say(f"warning: {warning}")
     name = instance_name(settings.app.state_dir, instance, dict(os.environ))
     slots = [f"{name}-{number:02d}" for number in range(workers)]
-    supervisor = Supervisor({slot: worker_command(config, slot) for slot in slots}, settings.app.state_dir)
+    supervisor = Supervisor({slot: worker_command(config, slot, flags) for slot in slots}, settings.app.state_dir)
     raise typer.Exit(supervisor.run())
 
 
-# --- verify and demo
+# --- doctor, verify and demo
 
 
 @app.command()
-def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
+def doctor(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> None:
+    """Try everything that a worker will need, and say what to do where it fails.
+
+    Configuration, disk, model, registry, broker, topics, permissions, clock, offsets. Harmless beside running workers: it
+    joins no group, and what it writes it aborts. Exit code 0: all is well, warnings included; else the first failure's.
+
+    Example: streams doctor -c flights.toml
+    """
+    from streams.doctor import examine, exit_code
+
+    findings = []
+    for finding in examine(config, flags):
+        findings.append(finding)
+        say(str(finding))
+    if json_file:
+        _write_json(json_file, [finding._asdict() for finding in findings])
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def verify(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> None:
     """Check exactly-once on the topics themselves. Changes nothing.
 
     Reads every request and every answer up to the offsets that are committed now, beside running workers if need be. Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
@@ -295,12 +365,11 @@ def verify(config: CONFIG, json_file: JSON_FILE = None) -> None:
     from streams.config import load
     from streams.verify import verify as check
 
-    report = check(load(config), say=lambda line: typer.echo(line, err=True))
+    report = check(load(config, flags), say=lambda line: typer.echo(line, err=True))
     for line in report.lines():
         say(line)
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        _write_json(json_file, report.as_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -339,6 +408,11 @@ def demo(
     from streams.demo.run import run
 
     raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

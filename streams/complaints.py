@@ -4,7 +4,7 @@ pydantic finds it; its own words are for programmers, and name neither the key t
 Values are never shown: a secret may stand beside the fault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -22,8 +22,16 @@ _PLAIN = {
 }
 
 
-def complaints(error: ValidationError, root: type[BaseModel], whole: str = "") -> list[str]:
-    """Return one line for each fault: `[place] what`. `whole` is the place of a fault of the tree as a whole."""
+def complaints(
+    error: ValidationError,
+    root: type[BaseModel],
+    whole: str = "",
+    origin: Callable[[tuple[int | str, ...]], str] = lambda _: "",
+) -> list[str]:
+    """Return one line for each fault: `[place] what`. `whole` is the place of a fault of the tree as a whole.
+
+    `origin` says of a place, with the key that a fault names in its context, what is to be said of where it came from.
+    """
     faults = error.errors(include_url=False, include_input=False)
     places = [fault["loc"] for fault in faults]
     found = []
@@ -31,7 +39,9 @@ def complaints(error: ValidationError, root: type[BaseModel], whole: str = "") -
         at = fault["loc"]
         if fault["type"] == "too_short" and any(len(other) > len(at) and other[: len(at)] == at for other in places):
             continue  # what was there did not count because of its own fault, which is said
-        found.append(f"[{'.'.join(map(str, at)) or whole}] {_words(dict(fault), root)}")
+        key = fault.get("ctx", {}).get("key")
+        said = origin(at if key is None else (*at, key))
+        found.append(f"[{'.'.join(map(str, at)) or whole}] {_words(dict(fault), root)}{said}")
     return found
 
 

@@ -1,16 +1,22 @@
-"""One settings tree, read once from one TOML file and checked before anything is started.
+"""One settings tree, read once, in layers: defaults < TOML file < environment < flags; checked before anything is started.
 
 Unknown keys are refused; client keys pass through, except those that the guarantee owns, which are refused by name.
 """
 
+import os
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from streams import layers
 from streams.complaints import complaints
 from streams.errors import ConfigError
+from streams.layers import Elsewhere, Given, Layer
+from streams.masking import Keys
 
 Client = dict[str, str | int | float | bool]
 """A client's own dotted keys and their values."""
@@ -129,11 +135,11 @@ class Metrics(Section):
 
 
 class Settings(Section):
-    """The whole file."""
+    """The whole configuration."""
 
     app: App
-    kafka: Client
-    schema_registry: Client
+    kafka: Annotated[Client, AfterValidator(Keys)]
+    schema_registry: Annotated[Client, AfterValidator(Keys)]
     requests: Annotated[tuple[Requests, ...], Field(min_length=1)]
     model: Model
     dedupe: Dedupe = Dedupe()
@@ -141,17 +147,14 @@ class Settings(Section):
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
 
-    @field_validator("kafka", "schema_registry", mode="before")
-    @classmethod
-    def _flat(cls, value: Any) -> Any:
-        return _flatten(value) if isinstance(value, dict) else value
-
     @field_validator("kafka")
     @classmethod
     def _not_owned(cls, value: Client) -> Client:
         for key in value:
             if key in OWNED:
-                raise ValueError(f"`{key}` is not yours to set: {OWNED[key]}")
+                raise PydanticCustomError(
+                    "owned", "`{key}` is not yours to set: {why}", {"key": key, "why": OWNED[key]}
+                )
         if "bootstrap.servers" not in value:
             raise ValueError('`"bootstrap.servers"` is missing, for example "127.0.0.1:19092"')
         return value
@@ -207,22 +210,31 @@ class Settings(Section):
         return f"{topic}.dlq"
 
 
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return dotted keys: TOML reads an unquoted `a.b = 1` as a table, and both spellings should work."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+CLIENTS = ("kafka", "schema_registry")
+"""The sections whose keys are a client's own."""
+LISTS = ("requests",)
+"""The sections that are lists of tables."""
 
 
-def load(path: Path) -> Settings:
-    """Return the settings of a TOML file; relative paths in it are taken from the file's folder.
+class Effective(NamedTuple):
+    """The settings, and what the layers gave; what they did not give is a default."""
 
-    Raises: ConfigError that names the file, the key, and what is wrong with it; values of secrets are never shown.
+    settings: Settings
+    given: Layer
+
+
+def load(path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of a TOML file, with the environment and the flags over it.
+
+    Relative paths are taken from the file's folder, whichever layer gave them. `flags`: `section.key=value`.
+    Raises: ConfigError that names the file, variable or flag, the key, and what is wrong with it; values of secrets are
+    never shown.
     """
+    return effective(path, flags, environment).settings
+
+
+def effective(path: Path, flags: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Effective:
+    """Return the settings and where each was given; see `load`."""
     try:
         tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -231,12 +243,58 @@ def load(path: Path) -> Settings:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    base = path.resolve().parent
+    given = {
+        section: {key: _read(f"[{section}] {key}", one, base, environment) for key, one in table.items()}
+        for section, table in _layered(tree, environment, flags or ()).items()
+    }
+    values = {section: {key: one.value for key, one in table.items()} for section, table in given.items()}
+    values |= {section: value for section, value in tree.items() if not isinstance(value, dict)}
     try:
-        settings = Settings.model_validate(tree)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines = "".join(f"\n  {complaint}" for complaint in complaints(error, Settings))
+        found = complaints(error, Settings, origin=lambda at: _origin(given, at))
+        lines = "".join(f"\n  {complaint}" for complaint in found)
         raise ConfigError(f"{path} is not a valid configuration:{lines}") from None
-    return _anchored(settings, path.resolve().parent)
+    return Effective(_anchored(settings, base), given)
+
+
+def _layered(tree: Mapping[str, Any], environment: Mapping[str, str], flags: Sequence[str]) -> Layer:
+    """Return what file, environment and flags give together, except for what is no table. Raises: ConfigError."""
+    over = layers.merged([layers.of_environment(environment, CLIENTS), layers.of_flags(flags, CLIENTS)])
+    for section in LISTS:
+        for one in over.get(section, {}).values():
+            raise ConfigError(f"{one.source}: [[{section}]] is a list of tables, which only the file can give")
+    return layers.merged([layers.of_file(tree, CLIENTS), over])
+
+
+def _read(key: str, given: Given, base: Path, environment: Mapping[str, str]) -> Given:
+    """Return the value itself where it was given as a file's or a variable's name. Raises: ConfigError."""
+    if not isinstance(given.value, Elsewhere):
+        return given
+    kind, where = given.value
+    try:
+        value = environment.get(where, "") if kind == "env" else (base / where).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        raise ConfigError(f"{key} is to be read from the file {base / where} ({given.source}): {why}") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        what = f"the variable {where}" if kind == "env" else f"the file {base / where}"
+        raise ConfigError(f"{key} is to be read from {what} ({given.source}), and there is nothing in it")
+    return Given(value, f"env {where}" if kind == "env" else f"file {base / where}", secret=True)
+
+
+def _origin(given: Layer, at: tuple[int | str, ...]) -> str:
+    """Return, for a complaint about a place, which variable or flag gave it; nothing where it was the file."""
+    section, *keys = map(str, at) if at else ("",)
+    table = given.get(section, {})
+    if not keys and section not in Settings.model_fields:
+        found = {one.source for one in table.values()}
+    else:
+        found = {table[".".join(keys)].source} if ".".join(keys) in table else set()
+    sources = ", ".join(sorted(found - {layers.FILE}))
+    return f" ({sources})" if sources else ""
 
 
 def _anchored(settings: Settings, base: Path) -> Settings:

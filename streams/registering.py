@@ -94,6 +94,35 @@ def register(settings: Settings) -> list[Registered]:
         raise ConfigError(f"The registry refuses a contract: {error}") from None
 
 
+def standing(settings: Settings) -> list[Finding]:
+    """Say of every contract of the application whether it is registered, and under which rule. Asks; changes nothing.
+
+    An error: workers could not start, or nobody could send a request. `unchecked` is what should be looked at.
+    Raises: Unreachable; ConfigError if the registry's client refuses its settings.
+    """
+    client = RegistryClient(settings.schema_registry, timeout_s=TIMEOUT_S, retries=0)
+    return [_standing(entry, client, settings.limits.schema_nodes) for entry in _entries(settings)]
+
+
+def _standing(entry: _Entry, client: RegistryClient, nodes_max: int) -> Finding:
+    """Raises: Unreachable."""
+    wrong = next(_own_rules(entry, nodes_max), None)
+    if wrong is not None:
+        return wrong
+    found = client.lookup(entry.subject, entry.path.read_text("utf-8"))
+    if found is None:
+        if entry.requests and client.versions(entry.subject):
+            text = f"{entry.path.name} is not among its versions. `streams schemas register` adds it"
+            return Finding(entry.subject, "unchecked", text)
+        text = f"{entry.path.name} is not registered. Run `streams schemas register`"
+        return Finding(entry.subject, "error", text)
+    rule = client.compatibility(entry.subject) or client.compatibility(None) or "NONE"
+    said = f"{entry.path.name} is id {found[0]}, version {found[1]}, rule {rule}"
+    if rule not in (entry.level, "FULL_TRANSITIVE"):
+        return Finding(entry.subject, "unchecked", f"{said}; `streams schemas register` sets {entry.level}")
+    return Finding(entry.subject, "ok", said)
+
+
 def cache_dir(settings: Settings) -> Path:
     """Return the folder in which this application remembers schema ids."""
     return settings.app.state_dir / "registry"

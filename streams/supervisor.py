@@ -162,6 +162,6 @@ class Supervisor:
                     child.process.wait()
 
 
-def worker_command(config: Path, slot: str) -> list[str]:
-    """Return the command that runs one slot's worker."""
-    return [sys.executable, "-m", "streams.worker", str(config), slot]
+def worker_command(config: Path, slot: str, flags: Sequence[str] | None = None) -> list[str]:
+    """Return the command that runs one slot's worker, on the same settings: the environment it inherits, flags are passed on."""
+    return [sys.executable, "-m", "streams.worker", str(config), slot, *(flags or ())]

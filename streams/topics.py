@@ -232,7 +232,7 @@ def _rules(topic: Topic, have: Found) -> list[Rule]:
 
 
 def _planned(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> Plan:
-    replication = 3 if admin.brokers() >= 3 else 1
+    replication = 3 if admin.cluster().brokers >= 3 else 1
     lanes = {
         lane.topic: Lane(int(lane.retention_hours * HOUR_MS), _message_bytes(found.get(lane.topic)))
         for lane in settings.requests

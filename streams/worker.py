@@ -1,6 +1,6 @@
 """One slot's worker process: wires the real edges to the loop, arms the watchdog, and ends with the right code.
 
-Run by the supervisor as `python -m streams.worker CONFIG SLOT`. Imports are made here, late, because a restart after
+Run by the supervisor as `python -m streams.worker CONFIG SLOT [SECTION.KEY=VALUE ...]`. Imports are made here, late, because a restart after
 a crash waits for them.
 """
 
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -60,7 +61,7 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def main(config: Path, name: str) -> int:
+def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
     """Run one slot's worker; return its exit code."""
     to_stderr()
     structlog.contextvars.bind_contextvars(slot=name)
@@ -75,7 +76,7 @@ def main(config: Path, name: str) -> int:
         signal.signal(number, stop)
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     try:
-        settings = load(config)
+        settings = load(config, flags)
         run(settings, Slot(settings.app.state_dir, name), stopping)
     except Stop as reason:
         log.error("worker stops", code=reason.code, reason=str(reason))
@@ -96,7 +97,7 @@ def _follow_supervisor() -> None:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), sys.argv[2])
+    code = main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
     sys.stderr.flush()
     # not sys.exit: client threads may still wait for a broker that is gone
     os._exit(code)

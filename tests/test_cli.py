@@ -13,8 +13,8 @@ from streams import errors
 from streams.cli import EXIT_CODES, main
 
 COMMANDS = [
-    "init", "dev up", "dev down", "dev status", "schemas check", "schemas register", "models register", "topics plan",
-    "topics apply", "scorer run", "verify", "metrics", "demo",
+    "init", "dev up", "dev down", "dev status", "config show", "schemas check", "schemas register", "models register",
+    "topics plan", "topics apply", "scorer run", "doctor", "verify", "metrics", "demo",
 ]  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_stop_is_one_paragraph_and_its_own_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback for what the world did."""
-    for command in ("schemas check", "topics plan", "scorer run", "verify"):
+    for command in ("config show", "schemas check", "topics plan", "scorer run", "verify"):
         assert errors.ConfigError.code == main([*command.split(), "-c", str(tmp_path / "none.toml")])
         said = capsys.readouterr().err
         assert said.startswith("error: ")

@@ -1,11 +1,15 @@
 """The settings: what is refused, how it is said, and what follows from a file."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from streams.config import OWNED, load
+from streams.config import OWNED, Settings, effective, load
 from streams.errors import ConfigError
+from streams.masking import MASK
+from streams.showing import as_json, as_toml
 
 WHOLE = """
 [app]
@@ -85,3 +89,135 @@ def test_a_missing_file_says_where_to_begin(tmp_path: Path) -> None:
     """The next step is named."""
     with pytest.raises(ConfigError, match="streams init"):
         load(tmp_path / "none.toml")
+
+
+def overlaid(folder: Path, environment: dict[str, str], flags: Sequence[str] = (), text: str = WHOLE) -> Settings:
+    """Return the settings of a file with an environment and flags over it."""
+    return load(written(folder, text), flags, environment)
+
+
+def test_flags_go_over_the_environment_over_the_file_over_defaults(tmp_path: Path) -> None:
+    """Each has the type of its field, whoever gave it."""
+    text = WHOLE + "[batch]\nrecords = 1\nage_ms = 1\n[limits]\nsession_ms = 7000\n"
+    environment = {"STREAMS__BATCH__RECORDS": "2", "STREAMS__BATCH__AGE_MS": "2", "STREAMS__MODEL__VERSION": "2"}
+    settings = overlaid(tmp_path, environment, ["batch.age_ms=3", "dedupe.window_hours=0.5"], text)
+    assert (2, 3) == (settings.batch.records, settings.batch.age_ms)
+    assert ("2", 0.5) == (settings.model.version, settings.dedupe.window_hours)
+    assert (7_000, 30_000) == (settings.limits.session_ms, settings.limits.max_poll_ms)
+
+
+def test_paths_are_the_file_s_own_whichever_layer_gave_them(tmp_path: Path) -> None:
+    """A worker and a person see the same, wherever they are."""
+    settings = overlaid(tmp_path, {"STREAMS__APP__STATE_DIR": "elsewhere"}, ["model.store=file:shelf"])
+    assert tmp_path / "elsewhere" == settings.app.state_dir
+    assert (tmp_path / "shelf").as_uri() == settings.model.store
+
+
+def test_sections_that_the_file_lacks_may_come_from_elsewhere(tmp_path: Path) -> None:
+    text = WHOLE.replace('[kafka]\n"bootstrap.servers" = "127.0.0.1:9092"\n', "")
+    settings = overlaid(tmp_path, {"STREAMS__KAFKA__BOOTSTRAP__SERVERS": "b:1"}, text=text)
+    assert {"bootstrap.servers": "b:1"} == settings.kafka
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "words"),
+    [
+        ({"STREAMS__BATCH__RECRODS": "5"}, [], "did you mean `records`? (env STREAMS__BATCH__RECRODS)"),
+        ({"STREAMS__BACH__RECORDS": "5"}, [], "did you mean `batch`? (env STREAMS__BACH__RECORDS)"),
+        ({"STREAMS__BATCH__RECORDS": "many"}, [], "not a whole number (env STREAMS__BATCH__RECORDS)"),
+        ({}, ["batch.recrods=5"], "did you mean `records`? (flag -X)"),
+        ({}, ["batch.records=0"], "greater than or equal to 1 (flag -X)"),
+        ({"STREAMS__KAFKA__ACKS": "1"}, [], "`acks` is not yours to set: an answer counts"),
+        ({"STREAMS__KAFKA__ACKS": "1"}, [], "(env STREAMS__KAFKA__ACKS)"),
+        ({}, ["kafka.isolation.level=read_uncommitted"], "`isolation.level` is not yours to set"),
+        ({"STREAMS__REQUESTS__TOPIC": "x"}, [], "STREAMS__REQUESTS__TOPIC: [[requests]] is a list of tables"),
+        ({}, ["requests.topic=x"], "flag -X: [[requests]] is a list of tables"),
+        ({"STREAMS__APP__ID_FILE": "x"}, [], "[app.id_file] is not known"),
+    ],
+)
+def test_what_is_wrong_names_the_variable_or_flag(
+    tmp_path: Path, environment: dict[str, str], flags: list[str], words: str
+) -> None:
+    """A misspelt variable is not ignored: it would look as if it had been taken."""
+    with pytest.raises(ConfigError) as refused:
+        overlaid(tmp_path, environment, flags)
+    assert words in str(refused.value)
+    assert "very-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_is_read_from_a_file_without_its_last_line_end(tmp_path: Path, ending: str) -> None:
+    """From the file, the environment and flags alike; a relative path is taken from the file's folder."""
+    (tmp_path / "secret").write_bytes(f"hunter2{ending}".encode())
+    text = WHOLE.replace("[kafka]\n", '[kafka]\n"sasl.password_file" = "secret"\n')
+    assert "hunter2" == overlaid(tmp_path, {}, text=text).kafka["sasl.password"]
+    environment = {"STREAMS__KAFKA__SASL__PASSWORD_FILE": str(tmp_path / "secret")}
+    assert "hunter2" == overlaid(tmp_path, environment).kafka["sasl.password"]
+    assert "hunter2" == overlaid(tmp_path, {}, ["kafka.sasl.password_file=secret"]).kafka["sasl.password"]
+
+
+def test_a_secret_is_read_from_a_variable(tmp_path: Path) -> None:
+    text = WHOLE.replace("[kafka]\n", '[kafka]\nsasl.password_env = "KAFKA_PASSWORD"\n')
+    assert "hunter2" == overlaid(tmp_path, {"KAFKA_PASSWORD": "hunter2"}, text=text).kafka["sasl.password"]
+    with pytest.raises(ConfigError, match=r"sasl\.password is to be read from the variable KAFKA_PASSWORD"):
+        overlaid(tmp_path, {}, text=text)
+
+
+def test_a_later_layer_s_secret_replaces_an_earlier_reference_which_is_not_read(tmp_path: Path) -> None:
+    text = WHOLE.replace("[kafka]\n", '[kafka]\n"sasl.password_file" = "no such file"\n')
+    assert "x" == overlaid(tmp_path, {"STREAMS__KAFKA__SASL__PASSWORD": "x"}, text=text).kafka["sasl.password"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), (b"", "nothing in it"), (b"\n", "nothing in it"), (b"\xff", "UTF-8")]
+)
+def test_a_secret_s_file_that_holds_none_is_named_with_its_key(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        overlaid(tmp_path, {"STREAMS__KAFKA__SASL__PASSWORD_FILE": "secret"})
+    for word in (words, "[kafka] sasl.password", str(tmp_path / "secret"), "STREAMS__KAFKA__SASL__PASSWORD_FILE"):
+        assert word in str(refused.value)
+
+
+def test_settings_do_not_show_secrets_wherever_they_are_printed(tmp_path: Path) -> None:
+    """A canary in each place where a secret can be given."""
+    (tmp_path / "secret").write_text("canary-1")
+    text = WHOLE.replace("[kafka]\n", '[kafka]\n"ssl.key.password" = "canary-2"\n')
+    environment = {
+        "STREAMS__KAFKA__SASL__PASSWORD_FILE": "secret",
+        "STREAMS__SCHEMA_REGISTRY__URL": "http://me:canary-3@h:1",
+    }
+    found = effective(written(tmp_path, text), (), environment)
+    said = [repr(found), repr(found.settings), str(found.settings), *as_toml(found), json.dumps(as_json(found))]
+    for line in said:
+        assert "canary" not in line
+        assert "very-secret" not in line
+
+
+def test_what_is_shown_is_a_configuration_with_the_source_of_each_value(tmp_path: Path) -> None:
+    """But for the masks it can be used as a file; the sources are comments."""
+    (tmp_path / "secret").write_text("hunter2")
+    environment = {"STREAMS__BATCH__RECORDS": "77", "STREAMS__KAFKA__SASL__PASSWORD_FILE": "secret"}
+    found = effective(written(tmp_path, WHOLE), ["model.version=2"], environment)
+    lines = list(as_toml(found))
+    again = tmp_path / "again.toml"
+    again.write_text("\n".join(lines).replace(MASK, "hunter2"))
+    shown = load(again, (), {})
+    changed = {"schema_registry": shown.schema_registry | {"basic.auth.user.info": "user:very-secret"}}
+    assert found.settings.model_dump() == shown.model_dump() | changed
+
+    sources = {key: source for line in lines if " # " in line for key, source in [line.split(" # ")]}
+    of = {key.partition(" =")[0]: source for key, source in sources.items()}
+    assert ("env STREAMS__BATCH__RECORDS", "default") == (of["records"], of["age_ms"])
+    assert ("file", "flag -X") == (of["name"], of["version"])
+    assert ("file", f"file {tmp_path / 'secret'}") == (of['"bootstrap.servers"'], of['"sasl.password"'])
+    assert ("file", "default") == (of["topic"], of["partitions"])
+    assert "# group: loans.scorer" in lines
+
+    told = as_json(found)
+    assert {"value": 77, "source": "env STREAMS__BATCH__RECORDS"} == told["settings"]["batch"]["records"]
+    assert {"value": MASK, "source": f"file {tmp_path / 'secret'}"} == told["settings"]["kafka"]["sasl.password"]
+    assert "loans.requests.live.dlq" == told["derived"]["dlq of loans.requests.live"]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "streams"
 
 HALL = {
     "records", "reasons", "errors", "ports", "config", "contracts", "dedupe", "frames", "headers", "complaints",
-    "__init__",
+    "layers", "masking", "__init__",
 }  # fmt: skip
 """Top-level files that every room may import; they import only each other."""
 MAY: dict[str, set[str]] = {
@@ -41,9 +41,10 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "headers", "complaints", "records", "reasons", "contracts", "recovery", "loop"] + [
+PURE = ["pipeline", "dedupe", "frames", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
+    "showing", "doctor/findings", "doctor/clock"] + [
     f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
 ] + [
     f"metrics/{name}" for name in ("catalogue", "figures", "health", "exposition")

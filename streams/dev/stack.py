@@ -43,8 +43,10 @@ class Stack:
         broker_port: int | None = None,
         registry_port: int | None = None,
         registry: bool = True,
+        broker_settings: Callable[[dict[str, str]], dict[str, str]] = dict,
         say: Say = silent,
     ) -> None:
+        """`broker_settings` makes the broker's settings from ours (`broker.properties`): a further listener, for instance."""
         given = [port for port in (broker_port, registry_port) if port is not None]
         if len(set(given)) != len(given) or not all(0 < port < 65_536 for port in given):
             raise ConfigError(f"The ports {given} must differ, and lie between 1 and 65535.")
@@ -54,6 +56,7 @@ class Stack:
         self._registry_port = chosen[1] if registry_port is None else registry_port
         self._controller_port, self._management_port = chosen[2:]
         self._with_registry = registry
+        self._broker_settings = broker_settings
         self._say = say
         self._children: dict[str, Child] = {}
         self._recorded: dict[str, state.Recorded] = {}
@@ -188,7 +191,7 @@ class Stack:
     def _spawn_broker(self, java: Java) -> None:
         archives = artifacts.provide(artifacts.BROKER, java.program, self._say)
         folder = self._folder("broker")
-        settings = broker.properties(self._broker_port, self._controller_port)
+        settings = self._broker_settings(broker.properties(self._broker_port, self._controller_port))
         (folder / "server.properties").write_text(broker.properties_text(settings), "utf-8")
         broker.format_storage(java.program, archives, folder)
         self._spawn("broker", broker.command(java.program, archives, folder), {}, self.bootstrap, KAFKA_VERSION)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -51,6 +52,14 @@ class Found(NamedTuple):
     """Every setting, including the defaults."""
 
 
+class Cluster(NamedTuple):
+    """Who answered."""
+
+    cluster_id: str
+    brokers: int
+    """How many are up."""
+
+
 class Admin:
     """One cluster's administration. Every call waits for its answer.
 
@@ -69,12 +78,13 @@ class Admin:
         self._pending_s = pending_s
         self._outsiders: dict[str, Consumer] = {}
         self._last_error = ""
+        self._refused = False
         self._admin = self._fresh()
 
-    def brokers(self) -> int:
-        """Return the number of brokers that are up."""
-        nodes = self._await("describing the cluster", self._admin.describe_cluster(request_timeout=self._timeout_s))
-        return len(nodes.nodes or [])
+    def cluster(self) -> Cluster:
+        """Return the cluster's id and the number of brokers that are up."""
+        found = self._await("describing the cluster", self._admin.describe_cluster(request_timeout=self._timeout_s))
+        return Cluster(found.cluster_id or "", len(found.nodes or []))
 
     def topics(self, names: Iterable[str]) -> dict[str, Found]:
         """Return those of the named topics that exist."""
@@ -177,20 +187,17 @@ class Admin:
 
     def group_is_empty(self, group: str) -> bool:
         """Return whether the group has no member; a group that never was is empty."""
-        answer = self._repeat(
-            f"describing group {group}",
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)[group],
-            {KafkaError.GROUP_ID_NOT_FOUND},
-        )
+        answer = self._group(group)
         return answer is None or not answer.members
+
+    def may_read(self, group: str) -> bool:
+        """Return whether the broker says that this user may join the group and commit its offsets."""
+        answer = self._group(group)
+        return answer is None or AclOperation.READ in (answer.authorized_operations or ())
 
     def assigned(self, group: str) -> dict[str, frozenset[TP]]:
         """Return what each member of a group was assigned, by its instance id; who has none is left out."""
-        answer = self._repeat(
-            f"describing group {group}",
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)[group],
-            {KafkaError.GROUP_ID_NOT_FOUND},
-        )
+        answer = self._group(group)
         return {
             member.group_instance_id: frozenset(
                 TP(tp.topic, tp.partition) for tp in member.assignment.topic_partitions or ()
@@ -207,6 +214,16 @@ class Admin:
         futures = self._admin.delete_records(asked, request_timeout=self._timeout_s)
         for tp, future in futures.items():
             self._await(f"deleting records of {tp.topic}[{tp.partition}]", future)
+
+    def _group(self, group: str) -> Any:
+        """Return the group's description, or None if there is no such group."""
+
+        def ask() -> "Future[Any]":
+            return self._admin.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=self._timeout_s
+            )[group]
+
+        return self._repeat(f"describing group {group}", ask, {KafkaError.GROUP_ID_NOT_FOUND})
 
     def _configs(self, names: Iterable[str]) -> dict[str, Mapping[str, str]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
@@ -242,9 +259,7 @@ class Admin:
             last = f" The client says: {self._last_error}." if self._last_error else ""
             text = f"Kafka at {self._servers}, {what}: {_words(error)}.{last}"
             if _unanswered(error):
-                raise Unreachable(
-                    f"{text} Is the broker running, and reachable at this address? See [kafka]."
-                ) from None
+                raise Unreachable(f"{text} {self._question()} See [kafka].") from None
             raise SetupError(f"{text}{_advice(error)}") from None
 
     def _fresh(self) -> AdminClient:
@@ -256,6 +271,12 @@ class Admin:
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()
+        self._refused = self._refused or error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)
+
+    def _question(self) -> str:
+        if self._refused:
+            return "It refuses this client's credentials or certificates (or the client the broker's)."
+        return "Is the broker running, and reachable at this address?"
 
 
 def _code(error: BaseException | None) -> int | None:

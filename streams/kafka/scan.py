@@ -98,7 +98,8 @@ def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:
     for message in messages:
         error = message.error()
         if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+            # the group is a mere name: whether this user may use it does not matter
+            if error.code() in (KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED) or error.retriable():
                 continue
             raise KafkaException(error)
         key = message.topic() or "", message.partition() or 0

@@ -196,7 +196,7 @@ def test_no_broker(app: Settings) -> None:
     """A broker that is not there is said within the time-out, with its address and why."""
     nowhere = Admin({"bootstrap.servers": "127.0.0.1:9"}, timeout_s=1.0)
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9.*Connection refused"):
-        nowhere.brokers()
+        nowhere.cluster()
 
 
 def test_committed_waits_for_a_pending_transaction(app: Settings, admin: Admin) -> None:

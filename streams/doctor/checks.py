@@ -1,0 +1,223 @@
+"""The checks, in the order in which they are tried. Each yields what it finds, and raises Stop for what ends it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from streams.config import Effective, Settings, effective
+from streams.doctor import clock
+from streams.doctor.disk import try_disk
+from streams.doctor.findings import Finding
+from streams.errors import OffsetsError, SetupError, Stop
+from streams.kafka.admin import Admin, Found
+from streams.kafka.trial import Written, try_reading, try_writing
+from streams.layers import FILE
+from streams.models.packages import load as load_model
+from streams.models.store import open_store
+from streams.records import TP
+from streams.registering import standing
+from streams.topics import contradictions, names, warnings
+
+TIMEOUT_S = 5.0
+
+
+class Case:
+    """The application that is examined, and what earlier checks learnt about it. Raises: Stop, where it is first asked."""
+
+    def __init__(self, config: Path, flags: Sequence[str] | None) -> None:
+        self.config, self.flags = config, flags
+        self.written: dict[TP, Written] = {}
+
+    @cached_property
+    def effective(self) -> Effective:
+        """The settings and where they were given."""
+        return effective(self.config, self.flags)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.effective.settings
+
+    @cached_property
+    def admin(self) -> Admin:
+        """The cluster."""
+        return Admin(self.settings.kafka, timeout_s=TIMEOUT_S)
+
+    @cached_property
+    def found(self) -> Mapping[str, Found]:
+        """The application's topics as they are."""
+        return self.admin.topics(names(self.settings))
+
+    @property
+    def sources(self) -> list[TP]:
+        """The partitions that requests come from."""
+        lanes = [lane.topic for lane in self.settings.requests]
+        return [TP(lane, partition) for lane in lanes for partition in range(self.found[lane].partitions)]
+
+
+class Check(NamedTuple):
+    """Something that a worker needs, and the checks without which it cannot be tried."""
+
+    name: str
+    needs: tuple[str, ...]
+    look: Callable[[Case], Iterator[Finding]]
+
+
+def _configuration(case: Case) -> Iterator[Finding]:
+    over = [
+        f"{section}.{key} ({one.source})"
+        for section, table in case.effective.given.items()
+        for key, one in table.items()
+        if one.source != FILE
+    ]
+    said = f"; over it: {', '.join(over)}" if over else ""
+    yield Finding("ok", "configuration", f"{case.config} is valid{said}")
+
+
+def _disk(case: Case) -> Iterator[Finding]:
+    yield try_disk(case.settings.app.state_dir)
+
+
+def _model(case: Case) -> Iterator[Finding]:
+    about, begun = case.settings.model, time.monotonic()
+    model = load_model(open_store(about.store), about.name, about.version)
+    took = time.monotonic() - begun
+    yield Finding(
+        "ok",
+        "model",
+        f"{model.name} {model.version}, sha256:{model.digest.hex()[:12]}, loaded in {took:.1f} s; its golden rows are "
+        "answered as recorded",
+    )
+
+
+def _registry(case: Case) -> Iterator[Finding]:
+    for subject, grade, text in standing(case.settings):
+        if grade == "error":
+            yield Finding("FAIL", "registry", f"{subject}: {text}", SetupError.code)
+        else:
+            yield Finding("ok" if grade == "ok" else "warn", "registry", f"{subject}: {text}")
+
+
+def _broker(case: Case) -> Iterator[Finding]:
+    begun = time.monotonic()
+    cluster = case.admin.cluster()
+    took_ms = (time.monotonic() - begun) * 1000
+    where = case.settings.kafka["bootstrap.servers"]
+    plural = "" if cluster.brokers == 1 else "s"
+    yield Finding(
+        "ok",
+        "broker",
+        f"{where} answers in {took_ms:.0f} ms: cluster {cluster.cluster_id}, {cluster.brokers} broker{plural} up",
+    )
+
+
+def _topics(case: Case) -> Iterator[Finding]:
+    wrong = contradictions(case.settings, case.found)
+    for line in wrong:
+        yield Finding("FAIL", "topics", f"{line}. See `streams topics plan`", SetupError.code)
+    if not wrong:
+        for line in warnings(case.settings, case.found):
+            yield Finding("warn", "topics", line)
+        yield Finding("ok", "topics", f"{len(case.found)} exist and contradict nothing")
+
+
+def _reading(case: Case) -> Iterator[Finding]:
+    tps = [*case.sources, *(TP(case.settings.changelog, number) for number in range(case.settings.partitions))]
+    starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "latest")
+    failed = try_reading(case.settings.kafka, case.settings.group, {tp: max(starts[tp], ends[tp] - 1) for tp in tps})
+    yield from _failures("reading", failed)
+    if not failed:
+        yield Finding(
+            "ok", "reading", f"{len(tps)} partitions of requests and changelog: a record or the end was fetched"
+        )
+
+
+def _writing(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    dlqs = [settings.dlq(lane.topic) for lane in settings.requests]
+    tps = [TP(topic, 0) for topic in (settings.results, settings.outcomes, *dlqs, settings.changelog)]
+    came = try_writing(settings.kafka, f"{settings.group}.doctor", tps)
+    case.written = {tp: one for tp, one in came.items() if isinstance(one, Written)}
+    failed = {tp: one for tp, one in came.items() if isinstance(one, Stop)}
+    yield from _failures("writing", failed)
+    if not failed:
+        slowest = max(one.answered_ms - one.asked_ms for one in case.written.values())
+        yield Finding(
+            "ok",
+            "writing",
+            f"transactional id {settings.group}.doctor was accepted; {len(tps)} topics took an empty record, within "
+            f"{slowest} ms, and all were aborted",
+        )
+
+
+def _clock(case: Case) -> Iterator[Finding]:
+    yield clock.judge(list(case.written.values()))
+
+
+def _offsets(case: Case) -> Iterator[Finding]:
+    group, tps = case.settings.group, case.sources
+    if not case.admin.may_read(group):
+        yield Finding(
+            "FAIL",
+            "offsets",
+            f"the broker says that it denies this user group {group}. Grant Read on it",
+            SetupError.code,
+        )
+        return
+    committed = case.admin.committed(group, tps)
+    missing = [tp for tp in tps if committed[tp] is None]
+    if missing:
+        yield Finding(
+            "FAIL",
+            "offsets",
+            f"{len(missing)} of {len(tps)} partitions have none in group {group} ({missing[0]}, …). Run `streams topics apply`",
+            SetupError.code,
+        )
+        return
+    ends = case.admin.offsets(tps, "latest")
+    waiting = {tp: ends[tp] - (committed[tp] or 0) for tp in tps}
+    wrong = [tp for tp, count in waiting.items() if count < 0]
+    if wrong:
+        yield Finding(
+            "FAIL",
+            "offsets",
+            f"{wrong[0]} has {committed[wrong[0]]} committed in group {group}, and ends at {ends[wrong[0]]}. Was the topic "
+            "recreated, or were offsets moved? Workers will stop; see what they say",
+            OffsetsError.code,
+        )
+    else:
+        yield Finding(
+            "ok", "offsets", f"group {group} has one in each of {len(tps)} partitions; {sum(waiting.values()):,} wait"
+        )
+
+
+def _workers(case: Case) -> Iterator[Finding]:
+    shares = case.admin.assigned(case.settings.group)
+    said = ", ".join(f"{slot} {len(tps)}" for slot, tps in sorted(shares.items()))
+    text = f"{len(shares)} in group {case.settings.group}; partitions: {said}" if shares else "none runs"
+    yield Finding("ok", "workers", text)
+
+
+def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
+    """Yield one finding for each thing that is wrong, however many partitions have it."""
+    seen: dict[str, TP] = {}
+    for tp, reason in sorted(failed.items()):
+        if seen.setdefault(f"{tp.topic} {reason}", tp) == tp:
+            yield Finding("FAIL", check, f"{tp}: {reason}", reason.code)
+
+
+CHECKS = (
+    Check("configuration", (), _configuration),
+    Check("disk", ("configuration",), _disk),
+    Check("model", ("configuration",), _model),
+    Check("registry", ("configuration",), _registry),
+    Check("broker", ("configuration",), _broker),
+    Check("topics", ("broker",), _topics),
+    Check("reading", ("topics",), _reading),
+    Check("writing", ("topics",), _writing),
+    Check("clock", ("topics",), _clock),
+    Check("offsets", ("topics",), _offsets),
+    Check("workers", ("broker",), _workers),
+)
