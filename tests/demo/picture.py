@@ -30,10 +30,10 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" 
 
 def draw(recording: str) -> str:
     """Return the SVG of what a recording shows from FROM on."""
-    text = Text.from_ansi(recording.replace("\r", ""))
+    text = Text.from_ansi(recording.replace("\r", "").partition("\nScript done")[0])
     begin = text.plain.rindex(FROM) + 1
     console = Console(record=True, width=WIDTH, file=StringIO())
-    console.print(text[begin:], end="")
+    console.print(text[begin:])
     return console.export_svg(title="", code_format=SVG, unique_id="demo")
 
 
