@@ -1,9 +1,11 @@
 """What a contract is, and what decoded columns look like: values that `avro/`, `models/` and the pipeline share.
 
-A contract is a flat Avro record whose fields may carry these properties beside the Avro ones:
+A contract is an Avro record, flat or made of records that are never null as a whole: a field inside another is named by
+its path, `customer.age`. Fields may carry these properties beside the Avro ones:
 
     role        request_id | tenant | event_time | deadline; request_id is required and is a string
-    meta        true: the field is not an input; a retry may change it
+    meta        true: the field (of a record: all in it) is not an input; a retry may change it
+    unit        what a number is measured in; a new version must not change it without a word
     minimum, maximum     inclusive bounds of a number (of the logical value, for decimals)
     categories  the strings that are allowed
     finite      false: NaN and infinities are allowed (default: they are refused)
@@ -32,9 +34,10 @@ class Rules(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One field of a flat record."""
+    """One field that holds a value: not a record."""
 
     name: str
+    """Dotted where it lies in a record of the record."""
     kind: Kind
     null_branch: int | None
     """Index of `null` in the two-branch union, or None where the field is not nullable."""
@@ -47,6 +50,7 @@ class Field(NamedTuple):
     role: Role | None
     meta: bool
     rules: Rules
+    unit: str | None = None
 
     @property
     def is_input(self) -> bool:

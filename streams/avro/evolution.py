@@ -7,10 +7,14 @@ scale of a decimal; every reader would take one for the other. Room: pure.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from streams.avro.json_values import Json, load
+from streams.avro.json_values import VALUES_MAX, Json, SchemaRefused, load
 
 FACETS = ("logicalType", "precision", "scale")
 """Properties of a type that change what its bytes mean."""
+
+
+_THERE = "presence"
+"""Not a facet: that a field of this name is there."""
 
 
 class _Facet(NamedTuple):
@@ -22,12 +26,11 @@ class _Facet(NamedTuple):
 def silent_changes(old: str | Mapping[str, Any], new: str | Mapping[str, Any]) -> list[str]:
     """Return a sentence for every change of meaning in a field that both records have; empty if there is none.
 
-    Looked at: logical type, precision and scale of each type, the role of each field, and the record's `key`.
+    Looked at: logical type, precision and scale of each type, the role and the unit of each field, and the record's `key`.
     Raises: SchemaRefused if one of them is not JSON within the limits.
     """
-    before, after = load(old), load(new)
-    were, are = ({(facet.where, facet.name): facet.value for facet in _facets(tree)} for tree in (before, after))
-    fields = _field_names(before) & _field_names(after)
+    were, are = (_by_place(load(schema)) for schema in (old, new))
+    fields = {where for where, name in were if name == _THERE} & {where for where, name in are if name == _THERE}
     sentences = []
     for where, name in sorted(were.keys() | are.keys()):
         was, now = were.get((where, name)), are.get((where, name))
@@ -37,43 +40,57 @@ def silent_changes(old: str | Mapping[str, Any], new: str | Mapping[str, Any]) -
     return sentences
 
 
+def _by_place(tree: Json) -> dict[tuple[str, str], Json]:
+    found: dict[tuple[str, str], Json] = {}
+    for facet in _facets(tree):
+        if len(found) > VALUES_MAX:  # a few lines can stand for millions of fields
+            raise SchemaRefused(f"The schema stands for more than {VALUES_MAX} fields.")
+        found[facet.where, facet.name] = facet.value
+    return found
+
+
 def _facets(tree: Json) -> Iterator[_Facet]:
     """Yield what each type of a record means; a type that is referred to by name means what its definition says."""
-    if not isinstance(tree, dict):
-        return
-    if "key" in tree:
-        yield _Facet("", "key", tree["key"])
-    names: dict[str, dict[str, Json]] = {}
+    if isinstance(tree, dict):
+        if "key" in tree:
+            yield _Facet("", "key", tree["key"])
+        yield from _of_fields(tree, "", {}, frozenset())
+
+
+def _of_fields(
+    tree: dict[str, Json], prefix: str, names: dict[str, dict[str, Json]], within: frozenset[str]
+) -> Iterator[_Facet]:
+    """`within` are the records that are being walked: what an old version says may contain itself."""
     for field in _fields(tree):
-        where = str(field.get("name"))
-        if "role" in field:
-            yield _Facet(where, "role", field["role"])
-        yield from _of_type(field.get("type"), where, names)
+        where = f"{prefix}{field.get('name')}"
+        yield _Facet(where, _THERE, True)
+        yield from (_Facet(where, name, field[name]) for name in ("role", "unit") if name in field)
+        yield from _of_type(field.get("type"), where, names, within)
 
 
-def _of_type(node: Json, where: str, names: dict[str, dict[str, Json]]) -> Iterator[_Facet]:
+def _of_type(node: Json, where: str, names: dict[str, dict[str, Json]], within: frozenset[str]) -> Iterator[_Facet]:
     match node:
-        case str() if node in names:
-            yield from (_Facet(where, facet, names[node][facet]) for facet in FACETS if facet in names[node])
+        case str() if node in names and node not in within:
+            yield from _of_type({**names[node], "name": None}, where, names, within | {node})
         case list():
             for branch in node:
-                yield from _of_type(branch, where, names)
+                yield from _of_type(branch, where, names, within)
         case dict():
-            if isinstance(node.get("name"), str):
-                names[str(node["name"])] = node
+            name = node.get("name")
+            if isinstance(name, str):
+                names[name] = node
+                within = within | {name}
             yield from (_Facet(where, facet, node[facet]) for facet in FACETS if facet in node)
+            if "fields" in node:
+                yield from _of_fields(node, f"{where}.", names, within)
             for inside in ("items", "values", "type"):
                 if isinstance(node.get(inside), dict | list):
-                    yield from _of_type(node[inside], f"{where}[]", names)
+                    yield from _of_type(node[inside], f"{where}[]", names, within)
 
 
-def _fields(tree: Json) -> list[dict[str, Json]]:
-    fields = tree.get("fields") if isinstance(tree, dict) else None
+def _fields(tree: dict[str, Json]) -> list[dict[str, Json]]:
+    fields = tree.get("fields")
     return [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
-
-
-def _field_names(tree: Json) -> set[str]:
-    return {str(field.get("name")) for field in _fields(tree)}
 
 
 def _shown(value: Json) -> str:

@@ -4,15 +4,17 @@ Room: avro, pure. Properties are read from writers' schemas too, so a property o
 the schema: guessing what `"minimum": "zero"` meant would let values through that somebody wanted stopped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from streams.avro.json_values import Json, SchemaRefused
 from streams.contracts import Contract, Field, Kind, Role, Rules
 
 NUMBERS: frozenset[Kind] = frozenset({"int", "long", "float", "double"})
-OURS = frozenset({"role", "meta", "minimum", "maximum", "categories", "finite"})
+OURS = frozenset({"role", "meta", "minimum", "maximum", "categories", "finite", "unit"})
+UNIT_MAX = 64
+"""Letters of a unit."""
 AVROS = frozenset({"name", "type", "doc", "default", "aliases", "order"})
 INSTANTS = (None, "timestamp-millis", "timestamp-micros")
 """Logical types of a `long` that plays event_time or deadline; a plain long is taken as milliseconds."""
@@ -20,11 +22,9 @@ INSTANTS = (None, "timestamp-millis", "timestamp-micros")
 
 def read_properties(
     raw: dict[str, Json], kind: Kind, logical: str | None, symbols: tuple[str, ...], nullable: bool, where: str
-) -> tuple[Role | None, bool, Rules]:
-    """Return a field's role, whether it is `meta`, and its value rules. Raises SchemaRefused."""
-    meta = raw.get("meta", False)
-    if not isinstance(meta, bool):
-        raise SchemaRefused(f"{where} has meta {meta!r:.40}, which is neither true nor false.")
+) -> tuple[Role | None, bool, Rules, str | None]:
+    """Return a field's role, whether it is `meta`, its value rules, and its unit. Raises SchemaRefused."""
+    meta = read_meta(raw, where)
     role = _role(raw, kind, logical, nullable, where)
     rules = Rules(
         minimum=_bound(raw, "minimum", kind, logical, where),
@@ -34,7 +34,15 @@ def read_properties(
     )
     if rules.minimum is not None and rules.maximum is not None and rules.minimum > rules.maximum:
         raise SchemaRefused(f"{where} has a minimum above its maximum.")
-    return role, meta, rules
+    return role, meta, rules, _unit(raw, kind, logical, where)
+
+
+def read_meta(raw: dict[str, Json], where: str) -> bool:
+    """Return whether a field is `meta`. Raises SchemaRefused."""
+    meta = raw.get("meta", False)
+    if not isinstance(meta, bool):
+        raise SchemaRefused(f"{where} has meta {meta!r:.40}, which is neither true nor false.")
+    return meta
 
 
 def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
@@ -77,20 +85,31 @@ def check_contract(contract: Contract) -> list[str]:
     if not contract.schema.get("doc"):
         found.append("The record has no doc.")
     by_name = {field.name: field for field in contract.fields}
-    for raw in contract.schema["fields"]:
-        field = by_name[raw["name"]]
+    for name, raw in _raw_fields(contract.schema["fields"]):
         if not raw.get("doc"):
-            found.append(f"Field {field.name} has no doc.")
+            found.append(f"Field {name} has no doc.")
         found += [
-            f"Field {field.name} has the property {name!r}, which means nothing here; did you mean {close[0]!r}?"
-            for name in sorted(set(raw) - OURS - AVROS)
-            if (close := get_close_matches(name, OURS, 1, 0.75))
+            f"Field {name} has the property {given!r}, which means nothing here; did you mean {close[0]!r}?"
+            for given in sorted(set(raw) - OURS - AVROS)
+            if (close := get_close_matches(given, OURS, 1, 0.75))
         ]
+        field = by_name.get(name)
+        if field is None:  # a record: what is said of its fields is said of it
+            continue
         if field.meta and field.role in ("request_id", "tenant"):
-            found.append(f"Field {field.name} is meta and the {field.role}; a retry must not change it.")
+            found.append(f"Field {name} is meta and the {field.role}; a retry must not change it.")
         if "default" in raw and not _fits(raw["default"], field):
-            found.append(f"Field {field.name} has a default that its type (of a union: its first branch) cannot hold.")
+            found.append(f"Field {name} has a default that its type (of a union: its first branch) cannot hold.")
     return found
+
+
+def _raw_fields(fields: Sequence[dict[str, Any]], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every field of a vetted record where it is defined, and those of its records, with their dotted names."""
+    for raw in fields:
+        name, kind = f"{prefix}{raw['name']}", raw["type"]
+        yield name, raw
+        if isinstance(kind, dict) and kind.get("type") == "record":
+            yield from _raw_fields(kind["fields"], f"{name}.")
 
 
 def _role(raw: dict[str, Json], kind: Kind, logical: str | None, nullable: bool, where: str) -> Role | None:
@@ -145,6 +164,17 @@ def _finite(raw: dict[str, Json], kind: Kind, where: str) -> bool:
     if "finite" in raw and kind not in ("float", "double"):
         raise SchemaRefused(f"{where} has finite, but is neither a float nor a double.")
     return finite
+
+
+def _unit(raw: dict[str, Json], kind: Kind, logical: str | None, where: str) -> str | None:
+    unit = raw.get("unit")
+    if unit is None:
+        return None
+    if not isinstance(unit, str) or not 1 <= len(unit) <= UNIT_MAX:
+        raise SchemaRefused(f"{where} has the unit {unit!r:.80}; a unit is a text of 1 to {UNIT_MAX} letters.")
+    if kind not in NUMBERS and logical != "decimal":
+        raise SchemaRefused(f"{where} has a unit, but is not a number.")
+    return unit
 
 
 def _fits(default: Json, field: Field) -> bool:

@@ -1,19 +1,21 @@
 """Vet a writer's schema, read its roles and rules, and pin it by a fingerprint.
 
 Room: avro, pure. A writer's schema is untrusted: whoever may register one could otherwise make a worker allocate
-2^40 bytes, or recurse until it dies. What is read here is what `decode.py` can read in columns: a flat record of
-primitives, strings, bytes, fixed, enums, the usual logical types, and unions of null and one of these.
+2^40 bytes, or recurse until it dies. What is read here is what `decode.py` can read in columns: a record of
+primitives, strings, bytes, fixed, enums, the usual logical types, unions of null and one of these, and records of the
+same. A record adds no bytes of its own, so its fields are simply fields, named by their paths; one that may be null as a whole
+would, and is refused.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from streams.avro import json_values
 from streams.avro.json_values import Json
 from streams.avro.json_values import SchemaRefused as SchemaRefused
-from streams.avro.properties import read_key, read_properties
+from streams.avro.properties import OURS, read_key, read_meta, read_properties
 from streams.contracts import Contract, Field, Kind
 
 FIXED_MAX = 64 * 1024
@@ -76,10 +78,11 @@ def extra_fields(writer: Contract, accepted: Contract) -> tuple[str, ...] | None
 
     Alike means: without these fields the writer's schema has the fingerprint of `accepted`; the same name, fields,
     types, defaults, properties and order. Otherwise None. An empty tuple: the two are the same contract.
-    A field with a role is never extra: it would change whose request this is, or when it was made.
+    A field with a role is never extra: it would change whose request this is, or when it was made. Neither is a new field
+    inside a record that both have.
     """
-    known = {field.name for field in accepted.fields}
-    extra = tuple(field.name for field in writer.fields if field.name not in known)
+    known = {_outermost(field.name) for field in accepted.fields}
+    extra = tuple(field.name for field in writer.fields if _outermost(field.name) not in known)
     if any(field.role for field in writer.fields if field.name in extra):
         return None
     fields = [raw for raw in writer.schema["fields"] if raw["name"] in known]
@@ -88,6 +91,10 @@ def extra_fields(writer: Contract, accepted: Contract) -> tuple[str, ...] | None
     except SchemaRefused:  # an extra field defined a named type that another one uses
         return None
     return extra if rest.fingerprint == accepted.fingerprint else None
+
+
+def _outermost(name: str) -> str:
+    return name.partition(".")[0]
 
 
 class _Reader:
@@ -99,41 +106,93 @@ class _Reader:
         self.record_name = ""
         self.namespace = ""
         self.types: dict[str, Type] = {}
+        self.records: dict[str, tuple[Field, ...] | None] = {}
+        """Fields of each record that is defined, named from there; None while its definition is read."""
 
     def record(self, tree: dict[str, Json]) -> tuple[tuple[Field, ...], Json]:
         """Return the record's fields, and the record with all names resolved and all `doc` left out."""
         self.record_name = self.full_name(tree, "The record")
-        self.namespace = self.record_name.rpartition(".")[0]
+        fields, resolved = self.fields(tree, self.record_name, "The record")
+        _no_twice([field.role for field in fields if field.role], "The record has two fields with the role")
+        return fields, resolved
+
+    def fields(self, tree: dict[str, Json], full: str, where: str) -> tuple[tuple[Field, ...], Json]:
+        """Return the fields of a record, and the record resolved; names in it begin in its own namespace."""
+        outer, self.namespace = self.namespace, full.rpartition(".")[0]
+        self.records[full] = None
         raw_fields = tree.get("fields")
         if not isinstance(raw_fields, list):
-            raise SchemaRefused("The record has no list of fields.")
+            raise SchemaRefused(f"{where} has no list of fields.")
         fields: list[Field] = []
+        names: list[str] = []
         resolved: list[Json] = []
         for raw in raw_fields:
-            field, as_resolved = self.field(raw)
-            fields.append(field)
+            name, found, as_resolved = self.field(raw, where)
+            fields += found
+            names.append(name)
             resolved.append(as_resolved)
-        _no_twice([field.name for field in fields], "The record has two fields named")
-        _no_twice([field.role for field in fields if field.role], "The record has two fields with the role")
-        return tuple(fields), {**self.named(tree, self.record_name), "fields": resolved}
+        _no_twice(names, f"{where} has two fields named")
+        self.records[full], self.namespace = tuple(fields), outer
+        return tuple(fields), {**self.named(tree, full), "fields": resolved}
 
-    def field(self, raw: Json) -> tuple[Field, Json]:
-        """Return one field, and the field resolved."""
+    def field(self, raw: Json, owner: str) -> tuple[str, Sequence[Field], Json]:
+        """Return a field's name, the fields that it comes to (of a record: all in it), and the field resolved."""
         self.count()
         if not isinstance(raw, dict):
-            raise SchemaRefused("The record has a field that is not an object.")
+            raise SchemaRefused(f"{owner} has a field that is not an object.")
         name = raw.get("name")
         if not isinstance(name, str) or not _is_name(name):
-            raise SchemaRefused(f"The record has a field with the name {name!r:.80}, which is not an Avro name.")
-        where = f"Field {name}"
-        null_branch, kind, resolved = self.union(raw.get("type"), where)
-        role, meta, rules = read_properties(raw, kind.kind, kind.logical, kind.symbols, null_branch is not None, where)
+            raise SchemaRefused(f"{owner} has a field with the name {name!r:.80}, which is not an Avro name.")
+        where = f"Field {name}" if owner == "The record" else f"{owner}.{name}"
         kept = {key: value for key, value in raw.items() if key != "doc"}
+        inside = self.inside(raw.get("type"), where)
+        if inside is not None:
+            fields, resolved = inside
+            meta = _only_meta(raw, where)
+            return (
+                name,
+                [field._replace(name=f"{name}.{field.name}", meta=field.meta or meta) for field in fields],
+                {**kept, "type": resolved},
+            )
+        null_branch, kind, resolved = self.union(raw.get("type"), where)
+        role, meta, rules, unit = read_properties(
+            raw, kind.kind, kind.logical, kind.symbols, null_branch is not None, where
+        )
+        if role and owner != "The record":
+            raise SchemaRefused(
+                f"{where} is the {role}, which is a field of the request itself, not of a record in it."
+            )
         if role in ("event_time", "deadline") and kind.logical is None:
-            kind = kind._replace(
-                logical="timestamp-millis"
-            )  # the role says what the number means, and so what it may be
-        return Field(name, kind.kind, null_branch, *kind[1:], role, meta, rules), {**kept, "type": resolved}
+            # the role says what the number means, and so what it may be
+            kind = kind._replace(logical="timestamp-millis")
+        field = Field(name, kind.kind, null_branch, *kind[1:], role, meta, rules, unit)
+        return name, [field], {**kept, "type": resolved}
+
+    def inside(self, raw: Json, where: str) -> tuple[tuple[Field, ...], Json] | None:
+        """Return the fields of a record that is a field's type, named from there, and the type resolved; else None."""
+        if isinstance(raw, dict) and raw.get("type") == "record":
+            self.count()
+            full = self.full_name(raw, f"{where}: its record")
+            if full in self.types or full in self.records:
+                raise SchemaRefused(f"{where} defines the name {full} a second time.")
+            fields, resolved = self.fields(raw, full, where)
+        elif isinstance(raw, str) and (full := self.resolved(raw)) in self.records:
+            self.count()
+            known = self.records[full]
+            if known is None:
+                raise _contains_itself(full, where)
+            for _ in known:  # a schema of a few lines can stand for millions of fields
+                self.count()
+            fields, resolved = known, full
+        else:
+            return None
+        if not fields:
+            raise SchemaRefused(f"{where} is a record without fields.")
+        return fields, resolved
+
+    def resolved(self, name: str) -> str:
+        """Return the full name that a name refers to."""
+        return name if "." in name or not self.namespace else f"{self.namespace}.{name}"
 
     def union(self, raw: Json, where: str) -> tuple[int | None, Type, Json]:
         """Return the index of the null branch or None, the other branch's type, and the whole resolved."""
@@ -160,6 +219,8 @@ class _Reader:
                 return self.define(raw, self.enum(raw, where), where)
             case "fixed":
                 return self.define(raw, self.fixed(raw, where), where)
+            case "record":
+                raise _nullable_record(where)
             case str(name) if name in PRIMITIVES:
                 kind = _logical(raw, Type(cast(Kind, name)), where)
                 kept = {key: value for key, value in raw.items() if key != "doc"}
@@ -171,9 +232,9 @@ class _Reader:
         """Return a primitive, or the enum or fixed that was defined under this name before."""
         if name in PRIMITIVES:
             return Type(cast(Kind, name)), name
-        full = name if "." in name or not self.namespace else f"{self.namespace}.{name}"
-        if full == self.record_name:
-            raise SchemaRefused(f"{where} is of the record's own type; a record that contains itself is not read.")
+        full = self.resolved(name)
+        if full in self.records:
+            raise _contains_itself(full, where) if self.records[full] is None else _nullable_record(where)
         if full in self.types:
             return self.types[full], full
         raise _not_read(name, where)
@@ -181,7 +242,7 @@ class _Reader:
     def define(self, raw: dict[str, Json], kind: Type, where: str) -> tuple[Type, Json]:
         """Remember a named type under its full name."""
         full = self.full_name(raw, f"{where}: its {kind.kind}")
-        if full in self.types or full == self.record_name:
+        if full in self.types or full in self.records:
             raise SchemaRefused(f"{where} defines the name {full} a second time.")
         self.types[full] = kind
         return kind, self.named(raw, full)
@@ -260,11 +321,29 @@ def _is_name(text: str) -> bool:
     return len(text) <= NAME_MAX and NAME.fullmatch(text) is not None
 
 
+def _only_meta(raw: dict[str, Json], where: str) -> bool:
+    """Return whether a field that is a record is `meta`; nothing else of ours can be said of it."""
+    wrong = sorted(set(raw) & (OURS - {"meta"}))
+    if wrong:
+        raise SchemaRefused(f"{where} is a record and has {wrong[0]}, which belongs on a field in it.")
+    return read_meta(raw, where)
+
+
+def _contains_itself(full: str, where: str) -> SchemaRefused:
+    return SchemaRefused(f"{where} is of the type {full}, which it lies in; a record that contains itself is not read.")
+
+
+def _nullable_record(where: str) -> SchemaRefused:
+    return SchemaRefused(
+        f"{where} is a record that may be null; only records that are always there are read. Let the fields in it be null."
+    )
+
+
 def _not_read(name: object, where: str) -> SchemaRefused:
     """Say why a type is not read."""
-    known = {"array": "an array", "map": "a map", "record": "a record", "error": "a record", "null": "always null"}
+    known = {"array": "an array", "map": "a map", "error": "an error", "null": "always null"}
     if isinstance(name, str) and name in known:
-        return SchemaRefused(f"{where} is {known[name]}; only flat fields are read.")
+        return SchemaRefused(f"{where} is {known[name]}; only single values, and records of them, are read.")
     return SchemaRefused(f"{where} has the type {name!r:.80}, which is not defined.")
 
 

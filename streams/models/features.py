@@ -91,6 +91,12 @@ def bind(feature: Feature, contract: Contract) -> Bound:
     if field is None:
         known = ", ".join(each.name for each in contract.fields)
         raise ConfigError(f"{where}: there is no field `{feature.source}`. Its fields are {known}; set `from`")
+    if feature.unit is not None and feature.unit != field.unit:
+        stated = "no unit" if field.unit is None else f"the unit {field.unit}"
+        raise ConfigError(
+            f"{where}: the model was trained in {feature.unit}, and field `{field.name}` states {stated}. "
+            "Send what the model was trained in, or convert before training"
+        )
     if feature.kind == "category":
         return Bound(feature, field, _category(feature, field, where))
     if field.kind in ("float", "double") and not field.rules.finite and feature.missing != "nan":

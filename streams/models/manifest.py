@@ -12,11 +12,12 @@ contract = "request.v1.avsc"    # a contract that the model accepts, as a file o
 
 [[features]]                    # in the order of the artifact's own features
 name = "dest"
-from = "origin_airport"         # the contract's field; default: the name
+from = "origin_airport"         # the contract's field, of a record in it `customer.age`; default: the name
 kind = "category"               # number | category
 categories = ["ATL", "ORD"]     # the code that the model sees is the position in this list
 missing = "refuse"              # null: refuse (default) | "nan" | a number (for a number)
 unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
+# unit = "minutes"              # of a number: what the model was trained in; the contract must state the same
 
 [output]                        # of a binary model; see below for the others
 classes = ["on_time", "late"]
@@ -84,6 +85,8 @@ class Feature(Section):
     categories: tuple[str, ...] = ()
     missing: Literal["nan", "refuse"] | Number = "refuse"
     unseen: Literal["refuse", "missing"] = "refuse"
+    unit: Text | None = None
+    """What the model was trained in; the contract's field must say the same."""
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -106,6 +109,8 @@ class Feature(Section):
                 raise ValueError(f"feature `{self.name}` lists categories twice: {', '.join(twice)}")
             if not isinstance(self.missing, str):
                 raise ValueError(f'feature `{self.name}` is a category: `missing` is "nan" or "refuse", not a number')
+            if self.unit is not None:
+                raise ValueError(f"feature `{self.name}` is a category, which has no `unit`")
         elif self.categories or "unseen" in self.model_fields_set:
             raise ValueError(f"feature `{self.name}` is a number: `categories` and `unseen` are for categories")
         return self

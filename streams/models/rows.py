@@ -3,7 +3,7 @@
 Golden rows and training sets go through here, so they meet the same features as requests do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -21,12 +21,14 @@ def decoded(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Decoded:
     """Return the columns of rows of field values, as JSON would carry them.
 
     Numbers are numbers (also dates and timestamps, in the unit of the schema), strings and enum symbols are text,
-    decimals are text ("12.50"), other bytes are text of code points 0 to 255, null is None; a nullable field may be
-    left out. There are no datums: `start`, `end` and `edges` are 0 and mean nothing.
+    decimals are text ("12.50"), other bytes are text of code points 0 to 255, records are objects, null is None; a
+    nullable field may be left out. There are no datums: `start`, `end` and `edges` are 0 and mean nothing.
 
     Raises: ValueError that names the row (from 0), the field and the value.
     """
     known = {field.name for field in contract.fields}
+    records = {name[:at] for name in known for at, letter in enumerate(name) if letter == "."}
+    rows = [dict(_leaves(row, records)) for row in rows]
     for at, row in enumerate(rows):
         if not known.issuperset(row):
             extra = ", ".join(sorted(set(row) - known))
@@ -49,6 +51,15 @@ def decoded(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Decoded:
         bad_at=none,
         bad_why=none,
     )
+
+
+def _leaves(row: Mapping[str, Any], records: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a row by their dotted names."""
+    for name, value in row.items():
+        if f"{prefix}{name}" in records and isinstance(value, Mapping):
+            yield from _leaves(value, records, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _readonly(data: bytes) -> Bytes8:

@@ -9,7 +9,7 @@ import json
 import random
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +52,22 @@ def record(*types: Any, **properties: Any) -> dict[str, Any]:
 EVERY_TYPE = record(*TYPES)
 NULL_FIRST = record(*(["null", each] for each in TYPES))
 NULL_SECOND = record(*([each, "null"] for each in TYPES))
+
+
+def inner(name: str, *types: Any) -> dict[str, Any]:
+    """Return a record to lie in another."""
+    return {**record(*types), "name": name}
+
+
+NESTED = record(
+    "int",
+    inner("Person", "string", ["null", "double"], inner("Place", ["long", "null"], TYPES[9], TYPES[8]), "boolean"),
+    "string",
+    "Person",
+    ["null", "made.v1.Cabin"],
+    inner("Other", inner("Only", "float")),
+)
+"""Records in records, one type used twice, named types that are defined in one and used in another."""
 
 
 def random_schema(rng: random.Random) -> dict[str, Any]:
@@ -133,15 +149,29 @@ def wire_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def datum(parsed: Mapping[str, Any], values: Mapping[str, Any]) -> bytes:
-    """Return a record as fastavro writes it; `parsed` is from `wire_schema`."""
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, dict(parsed), values)
+    """Return a record as fastavro writes it; `parsed` is from `wire_schema`, names are dotted."""
+    out, nested = io.BytesIO(), dict[str, Any]()
+    for name, value in values.items():
+        *path, last = name.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    fastavro.schemaless_writer(out, dict(parsed), nested)
     return out.getvalue()
 
 
 def read_back(parsed: Mapping[str, Any], data: bytes) -> dict[str, Any]:
-    """Return a record as fastavro reads it."""
-    return cast(dict[str, Any], fastavro.schemaless_reader(io.BytesIO(data), dict(parsed), None))
+    """Return a record as fastavro reads it, its names dotted."""
+    return dict(_flat(cast(dict[str, Any], fastavro.schemaless_reader(io.BytesIO(data), dict(parsed), None))))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _near(rng: random.Random, least: int, largest: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streams.avro.evolution import silent_changes
+from streams.avro.json_values import SchemaRefused
 
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
@@ -44,6 +45,21 @@ def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
             ["Field a changes its scale from 2 to 3."],
         ),
         (
+            schema(field("double", unit="minutes")),
+            schema(field("double", unit="seconds")),
+            ["Field a changes its unit from minutes to seconds."],
+        ),
+        (
+            schema(field(schema(field(TIME), field("int", "b", unit="km"), name="I")), field("I", "again")),
+            schema(field(schema(field("long"), field("int", "b"), field(TIME, "c"), name="I")), field("I", "again")),
+            [
+                "Field a.a changes its logicalType from timestamp-millis to none.",
+                "Field a.b changes its unit from km to none.",
+                "Field again.a changes its logicalType from timestamp-millis to none.",
+                "Field again.b changes its unit from km to none.",
+            ],
+        ),
+        (
             schema(field("string", role="request_id")),
             schema(field("string")),
             ["Field a changes its role from request_id to none."],
@@ -77,3 +93,14 @@ def test_silent_changes(old: dict[str, Any], new: dict[str, Any], sentences: lis
     """Meaning that changed in a field of both is named; new fields, lost fields, docs and bounds are other rules' work."""
     assert sentences == silent_changes(json.dumps(old), new)
     assert [] == silent_changes(new, json.dumps(new))
+
+
+def test_old_versions_that_are_hostile_are_refused() -> None:
+    """One that contains itself is walked once; one that stands for a million fields is not walked to its end."""
+    itself = schema(field(TIME), field(["null", "R"], "again"))
+    assert [] == silent_changes(itself, itself)
+    records = [schema(field("int"), name="R0")]
+    records += [schema(field(f"R{at - 1}"), field(f"R{at - 1}", "b"), name=f"R{at}") for at in range(1, 40)]
+    bomb = schema(*(field(record, f"f{at}") for at, record in enumerate(records)))
+    with pytest.raises(SchemaRefused, match="stands for more than 100000 fields"):
+        silent_changes(bomb, bomb)

@@ -23,6 +23,7 @@ WORLDS = {
     "every type": made.EVERY_TYPE,
     "null first": made.NULL_FIRST,
     "null second": made.NULL_SECOND,
+    "nested": made.NESTED,
 }
 
 Verdict: TypeAlias = tuple[int, int, str]

@@ -66,6 +66,13 @@ def test_every_type_that_is_read_is_avro_to_fastavro_too(seed: int) -> None:
     assert {1} == {each.null_branch for each in parse(made.NULL_SECOND).fields}
 
 
+def doubled(times: int) -> dict[str, Any]:
+    """Return records of which each holds the one before twice: few lines, 2 ** times fields."""
+    return made.record(
+        made.inner("R0", "int"), *(made.inner(f"R{at}", f"R{at - 1}", f"R{at - 1}") for at in range(1, times))
+    )
+
+
 HOSTILE: list[tuple[str, Any, str]] = [
     ("100,000 opening brackets", "[" * 100_000, "nested deeper than"),
     ("100,000 opening braces", '{"type":' * 100_000, "nested deeper than"),
@@ -96,12 +103,22 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("a field with a line break in its name", made.record() | {"fields": [{"name": "a\n", "type": "int"}]}, "not an Avro name"),
     ("a field with no type", made.record() | {"fields": [{"name": "x"}]}, "Field x has no type"),
     ("two fields of one name", made.record() | {"fields": [{"name": "x", "type": "int"}] * 2}, "two fields named x"),
-    ("contains itself", field("Made"), "own type"),
-    ("contains itself by its full name", field(["null", "made.v1.Made"]), "own type"),
+    ("contains itself", field("Made"), "contains itself"),
+    ("contains itself by its full name", field(["null", "made.v1.Made"]), "contains itself"),
     ("an array", field({"type": "array", "items": "int"}), "is an array"),
     ("an array of null", field({"type": "array", "items": "null"}), "is an array"),
     ("a map", field(["null", {"type": "map", "values": "int"}]), "is a map"),
-    ("a nested record", field(made.record() | {"name": "Inner"}), "is a record"),
+    ("a record without fields", field(made.inner("Inner")), "is a record without fields"),
+    ("a record that may be null", field(["null", made.inner("Inner", "int")]), "is a record that may be null"),
+    ("a known record that may be null", made.record(made.inner("Inner", "int"), ["null", "Inner"]), "Field f1 is a record that may be null"),
+    ("contains itself at a distance", field(made.inner("A", made.inner("B", "A"))), "Field x.f0.f0 is of the type made.v1.A, which it lies in"),
+    ("a role inside a record", field({**made.inner("Inner"), "fields": [ID]}), "Field x.id is the request_id, which is a field of the request"),
+    ("a rule on a record", field(made.inner("Inner", "int"), minimum=0), "Field x is a record and has minimum"),
+    ("a senseless meta on a record", field(made.inner("Inner", "int"), meta="yes"), "neither true nor false"),
+    ("two fields of one name in a record", field({**made.inner("Inner"), "fields": [{"name": "y", "type": "int"}] * 2}), "Field x has two fields named y"),
+    ("a million fields in twenty lines", doubled(20), "more than 1000 fields and types"),
+    ("a unit of a text", field("string", unit="minutes"), "has a unit, but is not a number"),
+    ("a unit that is no text", field("int", unit=60), "a unit is a text"),
     ("always null", field("null"), "always null"),
     ("an unknown type", field("varchar"), "'varchar', which is not defined"),
     ("a type in a type", field({"type": {"type": "int"}}), "not defined"),
@@ -466,3 +483,42 @@ def test_values_are_copied_and_numbers_normalised() -> None:
     contract = parse(world)
     world["fields"][0]["minimum"] = 2
     assert '{"minimum":1,"name":"x","type":"int"}' == json_values.write(contract.schema["fields"][0]).decode()
+
+
+def test_a_record_in_a_record_is_its_fields() -> None:
+    """Dotted names, wherever the type was defined; `meta` of a record is that of all in it; units and rules are read."""
+    place = made.inner("Place") | {"fields": [{"name": "km", "type": "double", "unit": "km", "minimum": 0, "doc": "d"}]}
+    person = made.inner("Person") | {
+        "fields": [{"name": "age", "type": ["null", "int"], "doc": "d"}, {"name": "at", "type": place, "doc": "d"}]
+    }
+    fields = [
+        ID,
+        {"name": "one", "type": person, "doc": "d"},
+        {"name": "other", "type": "Person", "meta": True, "doc": "d"},
+    ]
+    contract = parse(made.record() | {"fields": fields, "doc": "d"})
+    assert ["id", "one.age", "one.at.km", "other.age", "other.at.km"] == [each.name for each in contract.fields]
+    assert [False, False, False, True, True] == [each.meta for each in contract.fields]
+    km = contract.field("one.at.km")
+    assert km is not None
+    assert ("km", Rules(minimum=0)) == (km.unit, km.rules)
+    assert check_contract(contract) == []
+    del place["fields"][0]["doc"]
+    assert ["Field one.at.km has no doc."] == check_contract(parse(made.record() | {"fields": fields, "doc": "d"}))
+
+
+def test_names_in_a_record_begin_in_its_namespace() -> None:
+    """A type that is defined in a record of another namespace has that namespace; behind it the old one counts again."""
+    far = made.inner("Far", enum("A", "B")) | {"namespace": "far.v2"}
+    contract = parse(made.record(far, "far.v2.E", fixed(3), "F"))
+    assert ["enum", "enum", "fixed", "fixed"] == [each.kind for each in contract.fields]
+    with pytest.raises(SchemaRefused, match="'E', which is not defined"):
+        parse(made.record(far, "E"))
+
+
+def test_only_new_fields_of_the_request_itself_are_extra() -> None:
+    """A whole new record may be dropped; a new field inside a record that both have may not."""
+    accepted = parse(made.record("int", made.inner("Inner", "int")))
+    more = parse(made.record("int", made.inner("Inner", "int"), made.inner("New", "int", "string")))
+    assert ("f2.f0", "f2.f1") == extra_fields(more, accepted)
+    assert extra_fields(parse(made.record("int", made.inner("Inner", "int", "int"))), accepted) is None

@@ -258,3 +258,34 @@ def test_is_fast() -> None:
         best = min(best, time.perf_counter() - began)
     print(f"features: {best * 100:.2f} µs a row")
     assert best * 100 < 2
+
+
+def test_a_field_of_a_record_is_named_by_its_path() -> None:
+    """Golden rows give objects, features a dotted `from`; a record that is missing is a field that is missing."""
+    address = {
+        "type": "record",
+        "name": "Address",
+        "fields": [{"name": "zip", "type": "string"}, {"name": "km", "type": ["null", "double"]}],
+    }
+    ask = contract(("home", address), ("work", "Address"))
+    features = [
+        number("km", **{"from": "work.km", "missing": "nan"}),
+        category("zip", "10115", "80331", **{"from": "home.zip"}),
+    ]
+    request = {"home": {"zip": "80331"}, "work": {"zip": "10115", "km": 3.5}}
+    cells, refused = matrix(ask, features, [request, {**request, "work": {"zip": "?"}}])
+    assert {} == refused
+    np.testing.assert_array_equal([[3.5, 1.0], [math.nan, 1.0]], cells)
+    with pytest.raises(ValueError, match=r"field `home\.zip` is missing"):
+        matrix(ask, features, [{"work": request["work"]}])
+    with pytest.raises(ValueError, match=r"has no field home\.street"):
+        matrix(ask, features, [{**request, "home": {"zip": "80331", "street": "x"}}])
+
+
+@pytest.mark.parametrize(("stated", "words"), [({}, "states no unit"), ({"unit": "hours"}, "states the unit hours")])
+def test_another_unit_is_refused(stated: dict[str, Any], words: str) -> None:
+    """What was trained in minutes is not asked in hours, nor in something that nobody states."""
+    late = number("late", unit="minutes")
+    assert Features([late], [contract(("late", "double"), unit="minutes")])
+    with pytest.raises(ConfigError, match=f"trained in minutes, and field `late` {words}"):
+        Features([late], [contract(("late", "double"), **stated)])
