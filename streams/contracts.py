@@ -20,7 +20,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from streams.reasons import Reason
 from streams.records import Bools, Bytes8, Floats, Ints
 
-Kind = Literal["boolean", "int", "long", "float", "double", "string", "bytes", "fixed", "enum"]
+Kind = Literal["boolean", "int", "long", "float", "double", "string", "bytes", "fixed", "enum", "vector"]
+"""`vector`: an array of floats or doubles whose type says `length`."""
+Items = Literal["float", "double"]
 Role = Literal["request_id", "tenant", "event_time", "deadline"]
 
 
@@ -45,12 +47,14 @@ class Field(NamedTuple):
     precision: int
     scale: int
     size: int
-    """Bytes of a `fixed`."""
+    """Bytes of a `fixed`; numbers of a vector."""
     symbols: tuple[str, ...]
     role: Role | None
     meta: bool
     rules: Rules
     unit: str | None = None
+    items: Items | None = None
+    """What a vector is made of."""
 
     @property
     def is_input(self) -> bool:
@@ -93,7 +97,14 @@ class Spans(NamedTuple):
     null: Bools | None
 
 
-Column: TypeAlias = Numbers | Spans
+class Vectors(NamedTuple):
+    """A column of vectors: shape (rows, numbers)."""
+
+    values: Floats
+    null: Bools | None
+
+
+Column: TypeAlias = Numbers | Spans | Vectors
 
 
 class Decoded(NamedTuple):

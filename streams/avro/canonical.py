@@ -67,11 +67,40 @@ def _value(decoded: Decoded, field: Field, index: int, row: int) -> bytes:
             number = int.from_bytes(value, "big", signed=True)
             value = number.to_bytes((number + (number < 0)).bit_length() // 8 + 1, "big", signed=True)
         return _varint(len(value)) + value
+    if field.kind == "vector":
+        return _vector(decoded, field, index, row)
     if field.kind in ("int", "long", "enum"):
         return _varint(int(column.values[row]))
     # Of fixed width: the bits as they came, so that no conversion can make two values one.
     end = int(decoded.edges[index + 1][row])
     return decoded.data[end - {"boolean": 1, "float": 4, "double": 8}[field.kind] : end]
+
+
+def _vector(decoded: Decoded, field: Field, index: int, row: int) -> bytes:
+    """Return a vector's numbers, bit by bit as they came, in one block."""
+    data, at = decoded.data, int(decoded.edges[index][row])
+    width, items = 4 if field.items == "float" else 8, b""
+    if field.null_branch is not None:
+        _, at = _read_varint(data, at)
+    while True:
+        count, at = _read_varint(data, at)
+        if count < 0:
+            _, at = _read_varint(data, at)
+        if not count:
+            return _varint(field.size) + items + b"\0"
+        end = at + abs(count) * width
+        items, at = items + data[at:end], end
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number that was found good at a position, and where it ends."""
+    code = shift = 0
+    while True:
+        byte = data[at]
+        code |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return (code >> 1) ^ -(code & 1), at
 
 
 def _varint(number: int) -> bytes:

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from streams.avro import bits
-from streams.contracts import Column, Contract, Decoded, Numbers, Spans
-from streams.records import Bools, Ints
+from streams.contracts import Column, Contract, Decoded, Spans, Vectors
+from streams.records import Bools, Floats, Ints
 
 WHY: Final = (
     "",
@@ -30,17 +30,24 @@ WHY: Final = (
     "the date or time is out of range",
     "the text is not a UUID",
     "bytes are left over",
+    "the array has not as many numbers as its length says",
+    "the array's block has not the size that it says",
+    "the array is in too many blocks",
 )
 """What can be wrong with a datum, as words that end a sentence; `Decoded.bad_why` indexes into it."""
 (
     GOOD, TRUNCATED, ENDLESS, BEYOND, UNION, BOOLEAN, ENUM, NEGATIVE, TOO_LONG, UTF8, NO_DIGITS, PRECISION, RANGE,
-    UUID, LEFT_OVER,
+    UUID, LEFT_OVER, LENGTH, BLOCK, BLOCKS,
 ) = range(len(WHY))  # fmt: skip
 
 INT, LONG = 5, 10
 """Bytes of the longest varint of an int and of a long."""
 _TOP = {INT: 0x0F, LONG: 0x01}
 """What the last byte of such a varint may hold: 32 bits are four sevens and four, 64 are nine sevens and one."""
+
+
+BLOCKS_MAX = 16
+"""Blocks of an array with numbers in them. Writers make one, or one for each 64 KiB."""
 
 
 class Cursor:
@@ -129,6 +136,71 @@ class Cursor:
         self._move(start + length)
         return Spans(start, length, self.null)
 
+    def vectors(self, size: int, item: str) -> Vectors:
+        """Read arrays of `size` numbers of NumPy's type `item`: blocks, each with a count before it, until one of none.
+
+        Rows whose array has ended rest on the zeros until all have.
+        """
+        values, filled = np.zeros((len(self), size), np.float64), np.zeros(len(self), np.int64)
+        begin, width = self.at, np.dtype(item).itemsize
+        null, behind = self.null, self.at.copy()
+        ended = np.zeros(len(self), np.bool_) if null is None else null.copy()
+        for block in range(BLOCKS_MAX + 1):
+            self.null, at = ended, self.at
+            count = self._count(at, width)
+            here = ~ended & ~self.bad
+            self.fail((count < 0) | (filled + count > size), LENGTH, at)
+            self.fail(self.at + count * width > self.end, TRUNCATED, self.at)
+            stop = here & (count == 0)
+            behind[stop] = self.at[stop]
+            ended = ended | stop
+            rows = np.flatnonzero(~ended & ~self.bad)
+            if not len(rows):
+                break
+            if block == BLOCKS_MAX:
+                self.fail(~ended, BLOCKS, at)
+                break
+            if block > 0:
+                self.minimal[rows] = False
+            self._copy(values, rows, filled, count, item)
+            filled[rows] += count[rows]
+            self._move(np.where(ended, self._zeros, self.at + count * width))
+        self.null = null
+        self._move(behind if null is None else np.where(null, self._zeros, behind))
+        self.fail(filled != size, LENGTH, begin)
+        return Vectors(values, null)
+
+    def _count(self, at: Ints, width: int) -> Ints:
+        """Read how many numbers each row's next block has; one that gives its size in bytes, too, must give the right one.
+
+        Returns: what is negative cannot be right: -1 stands for whatever no array has.
+        """
+        count = self.varint(LONG)
+        sized = count < 0
+        if self.null is not None:
+            sized &= ~self.null
+        if sized.any():
+            resting, behind = self.null, self.at
+            self.null = ~sized if resting is None else resting | ~sized
+            self._move(np.where(sized, self.at, self._zeros))
+            size = self.varint(LONG)
+            count = np.where(sized, np.where(count < -(1 << 40), -1, -count), count)
+            self.fail(sized & ((count < 0) | (size != count * width)), BLOCK, at)
+            self.minimal[sized] = False
+            self.null = resting
+            self._move(np.where(sized, self.at, behind))
+        return np.where(count > 1 << 40, -1, count)
+
+    def _copy(self, values: Floats, rows: Ints, filled: Ints, count: Ints, item: str) -> None:
+        """Take the numbers of a block, for all rows with as many numbers at once."""
+        for many in np.unique(count[rows]).tolist():
+            mine = rows[count[rows] == many]
+            kind = np.dtype(f"V{many * np.dtype(item).itemsize}")
+            windows = np.ndarray((len(self.buffer) - kind.itemsize + 1,), kind, self.buffer, strides=(1,))
+            with np.errstate(invalid="ignore"):  # widening a signalling NaN is no error here
+                numbers = windows[self.at[mine]].view(item).reshape(len(mine), many).astype(np.float64)
+            values[mine[:, None], filled[mine][:, None] + np.arange(many)] = numbers
+
     def fail(self, wrong: Bools, why: int, at: Ints) -> None:
         """Set rows aside for good, unless they are null or failed before; `at` is where the wrong thing begins."""
         if not wrong.any():
@@ -153,7 +225,7 @@ class Cursor:
             self.edges[:, gone] = self.start[gone]
             self.minimal[gone] = False
             for column in columns.values():
-                for part in (column.values,) if isinstance(column, Numbers) else (column.start, column.length):
+                for part in (column.start, column.length) if isinstance(column, Spans) else (column.values,):
                     part[gone] = 0
                 if column.null is not None:
                     column.null[gone] = False

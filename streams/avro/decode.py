@@ -18,7 +18,7 @@ import numpy as np
 from streams.avro import bits, checks, cursor
 from streams.avro.cursor import WHY as WHY
 from streams.avro.cursor import Cursor
-from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans
+from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans, Vectors
 from streams.records import Ints
 
 SHOWN = 80
@@ -59,6 +59,8 @@ def _column(rows: Cursor, field: Field) -> Column:
         case "float":
             with np.errstate(invalid="ignore"):  # widening a signalling NaN is no error here
                 return Numbers(bits.floats(rows.buffer)[rows.take(4)].astype(np.float64), rows.null)
+        case "vector":
+            return rows.vectors(field.size, "<f4" if field.items == "float" else "<f8")
         case "fixed":
             length = np.full(len(rows), field.size, np.int64)
             if rows.null is not None:
@@ -137,6 +139,8 @@ def _shown(decoded: Decoded, field: Field, column: Column, row: int) -> str:
         if field.logical == "decimal":
             return str(Decimal(int.from_bytes(_bytes(decoded, column, row), "big", signed=True)).scaleb(-field.scale))
         return json.dumps(value.decode("utf-8", "replace")) if field.kind == "string" else f"0x{value.hex()}"
+    if isinstance(column, Vectors):
+        return str(column.values[row, : SHOWN // 2].tolist())
     number: int | float = column.values[row].item()
     match field.logical or field.kind:
         case "boolean":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from streams.avro.json_values import VALUES_MAX, Json, SchemaRefused, load
 
-FACETS = ("logicalType", "precision", "scale")
+FACETS = ("logicalType", "precision", "scale", "length")
 """Properties of a type that change what its bytes mean."""
 
 
@@ -26,7 +26,7 @@ class _Facet(NamedTuple):
 def silent_changes(old: str | Mapping[str, Any], new: str | Mapping[str, Any]) -> list[str]:
     """Return a sentence for every change of meaning in a field that both records have; empty if there is none.
 
-    Looked at: logical type, precision and scale of each type, the role and the unit of each field, and the record's `key`.
+    Looked at: logical type, precision, scale and length of each type, the role and the unit of each field, and the record's `key`.
     Raises: SchemaRefused if one of them is not JSON within the limits.
     """
     were, are = (_by_place(load(schema)) for schema in (old, new))

@@ -11,7 +11,8 @@ from typing import Any, cast, get_args
 from streams.avro.json_values import Json, SchemaRefused
 from streams.contracts import Contract, Field, Kind, Role, Rules
 
-NUMBERS: frozenset[Kind] = frozenset({"int", "long", "float", "double"})
+MEASURED: frozenset[Kind] = frozenset({"int", "long", "float", "double", "vector"})
+"""Kinds that may have bounds and a unit."""
 OURS = frozenset({"role", "meta", "minimum", "maximum", "categories", "finite", "unit"})
 UNIT_MAX = 64
 """Letters of a unit."""
@@ -131,7 +132,7 @@ def _role(raw: dict[str, Json], kind: Kind, logical: str | None, nullable: bool,
 def _bound(raw: dict[str, Json], name: str, kind: Kind, logical: str | None, where: str) -> float | None:
     if name not in raw:
         return None
-    if kind not in NUMBERS and logical != "decimal":
+    if kind not in MEASURED and logical != "decimal":
         raise SchemaRefused(f"{where} has a {name}, but is not a number.")
     bound = raw[name]
     if isinstance(bound, bool) or not isinstance(bound, int | float):
@@ -161,8 +162,8 @@ def _finite(raw: dict[str, Json], kind: Kind, where: str) -> bool:
     finite = raw.get("finite", True)
     if not isinstance(finite, bool):
         raise SchemaRefused(f"{where} has finite {finite!r:.40}, which is neither true nor false.")
-    if "finite" in raw and kind not in ("float", "double"):
-        raise SchemaRefused(f"{where} has finite, but is neither a float nor a double.")
+    if "finite" in raw and kind not in ("float", "double", "vector"):
+        raise SchemaRefused(f"{where} has finite, but is neither a float nor a double, nor an array of them.")
     return finite
 
 
@@ -172,7 +173,7 @@ def _unit(raw: dict[str, Json], kind: Kind, logical: str | None, where: str) -> 
         return None
     if not isinstance(unit, str) or not 1 <= len(unit) <= UNIT_MAX:
         raise SchemaRefused(f"{where} has the unit {unit!r:.80}; a unit is a text of 1 to {UNIT_MAX} letters.")
-    if kind not in NUMBERS and logical != "decimal":
+    if kind not in MEASURED and logical != "decimal":
         raise SchemaRefused(f"{where} has a unit, but is not a number.")
     return unit
 
@@ -189,6 +190,12 @@ def _fits(default: Json, field: Field) -> bool:
             return isinstance(default, int) and not isinstance(default, bool) and -(2**bits) <= default < 2**bits
         case "float" | "double":
             return isinstance(default, int | float) and not isinstance(default, bool)
+        case "vector":
+            return (
+                isinstance(default, list)
+                and len(default) == field.size
+                and all(isinstance(x, int | float) for x in default)
+            )
         case "enum":
             return default in field.symbols
         case "fixed":

@@ -12,7 +12,7 @@ import numpy as np
 
 from streams.avro import bits, checks
 from streams.avro.decode import show, slices
-from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans
+from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans, Vectors
 from streams.records import Bools, Detail, Floats, Ints
 
 _WORD = 8
@@ -53,7 +53,7 @@ def stated(field: Field) -> str:
     if rules.categories is not None:
         shown = ", ".join(rules.categories[:SHOWN])
         parts.append(f"{shown} and {len(rules.categories) - SHOWN} more" if len(rules.categories) > SHOWN else shown)
-    if field.kind in ("float", "double") and rules.finite:
+    if field.kind in ("float", "double", "vector") and rules.finite:
         parts.append("finite numbers")
     return ", ".join(parts)
 
@@ -62,8 +62,13 @@ def _broken(field: Field, column: Column, decoded: Decoded) -> Sequence[Bools]:
     """Return, for each rule of the field, which rows break it; nulls and bad rows may be among them."""
     rules = field.rules
     has_bounds = rules.minimum is not None or rules.maximum is not None
-    broken = []
-    if isinstance(column, Spans):
+    broken: list[Bools] = []
+    if isinstance(column, Vectors):
+        if rules.finite:
+            broken.append(_any_of(~np.isfinite(column.values)))
+        if has_bounds:
+            broken.append(_any_of(_out_of_range(field, column.values)))
+    elif isinstance(column, Spans):
         if has_bounds:
             least, largest = _whole_bounds(field, 10**field.precision)
             broken.append(checks.outside(decoded.data, decoded.buffer, column.start, column.length, least, largest))
@@ -82,6 +87,11 @@ def _broken(field: Field, column: Column, decoded: Decoded) -> Sequence[Bools]:
     return broken
 
 
+def _any_of(wrong: Bools) -> Bools:
+    """Return the rows of which any number is wrong."""
+    return cast(Bools, wrong.any(axis=1))
+
+
 def _whole_bounds(field: Field, beyond: int) -> tuple[int, int]:
     """Return the bounds as whole numbers of the field's unit (a decimal's last digit): inclusive, exact."""
     unit = 10**field.scale if field.logical == "decimal" else 1
@@ -95,7 +105,7 @@ def _whole_bounds(field: Field, beyond: int) -> tuple[int, int]:
 def _out_of_range(field: Field, values: Floats) -> Bools:
     least = -math.inf if field.rules.minimum is None else float(field.rules.minimum)
     largest = math.inf if field.rules.maximum is None else float(field.rules.maximum)
-    if field.kind == "float":
+    if "float" in (field.kind, field.items):
         least, largest = float(np.float32(least)), float(np.float32(largest))
     wrong: Bools = (values < least) | (values > largest)
     return wrong

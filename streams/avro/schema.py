@@ -2,8 +2,8 @@
 
 Room: avro, pure. A writer's schema is untrusted: whoever may register one could otherwise make a worker allocate
 2^40 bytes, or recurse until it dies. What is read here is what `decode.py` can read in columns: a record of
-primitives, strings, bytes, fixed, enums, the usual logical types, unions of null and one of these, and records of the
-same. A record adds no bytes of its own, so its fields are simply fields, named by their paths; one that may be null as a whole
+primitives, strings, bytes, fixed, enums, the usual logical types, vectors, unions of null and one of these, and records
+of the same. A record adds no bytes of its own, so its fields are simply fields, named by their paths; one that may be null as a whole
 would, and is refused.
 """
 
@@ -16,12 +16,15 @@ from streams.avro import json_values
 from streams.avro.json_values import Json
 from streams.avro.json_values import SchemaRefused as SchemaRefused
 from streams.avro.properties import OURS, read_key, read_meta, read_properties
-from streams.contracts import Contract, Field, Kind
+from streams.contracts import Contract, Field, Items, Kind
 
 FIXED_MAX = 64 * 1024
 """Bytes of a `fixed`. One of 2^40 killed a process."""
 PRECISION_MAX = 38
 """Digits of a decimal: 16 bytes."""
+
+LENGTH_MAX = 4096
+"""Numbers of a vector."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 NAME_MAX = 255
@@ -50,6 +53,7 @@ class Type(NamedTuple):
     scale: int = 0
     size: int = 0
     symbols: tuple[str, ...] = ()
+    items: Items | None = None
 
 
 def parse(schema: Mapping[str, Any] | str, *, nodes_max: int = 1000) -> Contract:
@@ -165,7 +169,7 @@ class _Reader:
         if role in ("event_time", "deadline") and kind.logical is None:
             # the role says what the number means, and so what it may be
             kind = kind._replace(logical="timestamp-millis")
-        field = Field(name, kind.kind, null_branch, *kind[1:], role, meta, rules, unit)
+        field = Field(name, kind.kind, null_branch, *kind[1:-1], role, meta, rules, unit, kind.items)
         return name, [field], {**kept, "type": resolved}
 
     def inside(self, raw: Json, where: str) -> tuple[tuple[Field, ...], Json] | None:
@@ -219,6 +223,8 @@ class _Reader:
                 return self.define(raw, self.enum(raw, where), where)
             case "fixed":
                 return self.define(raw, self.fixed(raw, where), where)
+            case "array":
+                return self.vector(raw, where), {key: value for key, value in raw.items() if key != "doc"}
             case "record":
                 raise _nullable_record(where)
             case str(name) if name in PRIMITIVES:
@@ -266,6 +272,18 @@ class _Reader:
         if size is None or not 1 <= size <= FIXED_MAX:
             raise SchemaRefused(f"{where} is a fixed of {raw.get('size')!r:.40} bytes; 1 to {FIXED_MAX} are read.")
         return _logical(raw, Type("fixed", size=size), where)
+
+    def vector(self, raw: dict[str, Json], where: str) -> Type:
+        """Return the vector that an array states: of so many floats or doubles, none of them null."""
+        items, length = raw.get("items"), _whole(raw.get("length"))
+        if items not in ("float", "double"):
+            raise SchemaRefused(f"{where} is an array of {items!r:.40}; only arrays of float or double are read.")
+        if length is None or not 1 <= length <= LENGTH_MAX:
+            raise SchemaRefused(
+                f"{where} is an array of the length {raw.get('length')!r:.40}; its type must say `length`, 1 to {LENGTH_MAX}: "
+                "how many numbers every request has there."
+            )
+        return Type("vector", size=length, items=cast(Items, items))
 
     def named(self, raw: dict[str, Json], full: str) -> dict[str, Json]:
         """Return a named node without `doc` and `namespace`, its name and aliases as full names."""
@@ -341,7 +359,7 @@ def _nullable_record(where: str) -> SchemaRefused:
 
 def _not_read(name: object, where: str) -> SchemaRefused:
     """Say why a type is not read."""
-    known = {"array": "an array", "map": "a map", "error": "an error", "null": "always null"}
+    known = {"map": "a map", "error": "an error", "null": "always null"}
     if isinstance(name, str) and name in known:
         return SchemaRefused(f"{where} is {known[name]}; only single values, and records of them, are read.")
     return SchemaRefused(f"{where} has the type {name!r:.80}, which is not defined.")

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans
+from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans, Vectors
 from streams.errors import ConfigError
 from streams.models.manifest import Feature
 from streams.ports import Refusals
@@ -27,7 +27,7 @@ SHOWN = 80
 """Characters of a refused value that its detail shows at most, all of them printable."""
 
 Read: TypeAlias = Callable[[Decoded, Column, Ints], Floats]
-"""(decoded, column, rows) to one float64 a row; rows that are null may hold anything."""
+"""(decoded, column, rows) to one float64 a row, or `length` of them; rows that are null may hold anything."""
 
 Refused: TypeAlias = dict[int, tuple[Reason, Detail]]
 
@@ -54,17 +54,18 @@ class Features:
         self._bound = {c.fingerprint: tuple(bind(feature, c) for feature in features) for c in accepts}
 
     def matrix(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
-        """Return the float64 matrix of shape (len(rows), features), and the refused ones among `rows`.
+        """Return the float64 matrix of shape (len(rows), columns), and the refused ones among `rows`.
 
         `rows` are indices into `decoded`, none of them a bad row. The keys of the refusals are positions in `rows`,
         that is, rows of the matrix; the first feature that refuses a row gives the reason, and the refused cell is
         nan. Raises: KeyError for a contract that was not bound.
         """
         bound = self._bound[accepted.fingerprint]
-        matrix = np.empty((len(rows), len(bound)), np.float64)
+        matrix = np.empty((len(rows), sum(feature.length or 1 for feature, _, _ in bound)), np.float64)
         refused: Refused = {}
+        at = 0
         never = np.zeros(len(rows), np.bool_)
-        for j, (feature, field, read) in enumerate(bound):
+        for feature, field, read in bound:
             column = decoded.columns[field.name]
             null = never if column.null is None else column.null[rows]
             cells = read(decoded, column, rows)
@@ -80,7 +81,11 @@ class Features:
                 if feature.missing == "refuse":
                     for row in _first(null, refused):
                         refused[row] = (Reason.MISSING_VALUE, Detail(field.name, "null"))
-            matrix[:, j] = cells
+            if feature.length is None:
+                matrix[:, at] = cells
+            else:
+                matrix[:, at : at + feature.length] = cells
+            at += feature.length or 1
         return matrix, Refusals(refused)
 
 
@@ -99,11 +104,13 @@ def bind(feature: Feature, contract: Contract) -> Bound:
         )
     if feature.kind == "category":
         return Bound(feature, field, _category(feature, field, where))
-    if field.kind in ("float", "double") and not field.rules.finite and feature.missing != "nan":
+    if field.kind in ("float", "double", "vector") and not field.rules.finite and feature.missing != "nan":
         raise ConfigError(
             f"{where}: field `{field.name}` allows NaN (`finite`: false), which a model reads as missing, "
             f'but `missing` is {feature.missing}. Set missing = "nan", or let the contract refuse NaN'
         )
+    if feature.kind == "vector":
+        return Bound(feature, field, _vector(feature, field, where))
     return Bound(feature, field, _number(field, where))
 
 
@@ -116,6 +123,13 @@ def _number(field: Field, where: str) -> Read:
         f"{where}: field `{field.name}` is a {field.kind}, which is not a number, and nothing is coerced. "
         "Make the field a number in the contract, or the feature a category"
     )
+
+
+def _vector(feature: Feature, field: Field, where: str) -> Read:
+    if field.kind != "vector" or field.size != feature.length:
+        found = f"{field.size} numbers" if field.kind == "vector" else f"a {field.kind}"
+        raise ConfigError(f"{where}: the model takes {feature.length} numbers, and field `{field.name}` is {found}")
+    return lambda _decoded, column, rows: cast(Vectors, column).values[rows]
 
 
 def _category(feature: Feature, field: Field, where: str) -> Read:
@@ -203,6 +217,7 @@ def _first(mask: Bools, refused: Refused) -> list[int]:
 def _shown(field: Field, decoded: Decoded, column: Column, row: int) -> str:
     if isinstance(column, Numbers):
         return field.symbols[int(column.values[row])]
+    assert isinstance(column, Spans), "a category is an enum or a string"
     begin = int(column.start[row])
     # A character is at most four bytes: no more is turned into text than will be shown.
     text = decoded.data[begin : begin + min(int(column.length[row]), 4 * SHOWN + 4)].decode("utf-8", "replace")

@@ -90,11 +90,11 @@ def agreeing(artifact: bytes, manifest: Manifest) -> str:
     top, _, trees = text.partition("\n\n")
     head = dict(line.split("=", 1) for line in top.splitlines() if "=" in line)
     _check_objective(where, head, manifest)
-    _check_names(where, head.get("feature_names", "").split(), manifest.features)
+    _check_names(where, head.get("feature_names", "").split(), manifest.columns)
     try:
         _check_trees(trees, [int(size) for size in head.get("tree_sizes", "").split()])
-        _check_codes(where, head.get("feature_infos", "").split(), manifest.features)
-        _check_pandas(where, text, manifest.features)
+        _check_codes(where, head.get("feature_infos", "").split(), manifest.columns)
+        _check_pandas(where, text, manifest.columns)
     except ValueError as error:
         raise ConfigError(f"{where} is damaged: {error}. Save the model again") from None
     return text

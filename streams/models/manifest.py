@@ -13,10 +13,11 @@ contract = "request.v1.avsc"    # a contract that the model accepts, as a file o
 [[features]]                    # in the order of the artifact's own features
 name = "dest"
 from = "origin_airport"         # the contract's field, of a record in it `customer.age`; default: the name
-kind = "category"               # number | category
+kind = "category"               # number | category | vector
 categories = ["ATL", "ORD"]     # the code that the model sees is the position in this list
 missing = "refuse"              # null: refuse (default) | "nan" | a number (for a number)
 unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
+# length = 64                   # of a vector (a contract's array): so many numbers, columns `name_0`, `name_1`, …
 # unit = "minutes"              # of a number: what the model was trained in; the contract must state the same
 
 [output]                        # of a binary model; see below for the others
@@ -81,7 +82,9 @@ class Feature(Section):
 
     name: Text
     field: Annotated[str, Field(alias="from", max_length=200)] = ""
-    kind: Literal["number", "category"]
+    kind: Literal["number", "category", "vector"]
+    length: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Numbers of a vector; each is a column of its own."""
     categories: tuple[str, ...] = ()
     missing: Literal["nan", "refuse"] | Number = "refuse"
     unseen: Literal["refuse", "missing"] = "refuse"
@@ -112,13 +115,25 @@ class Feature(Section):
             if self.unit is not None:
                 raise ValueError(f"feature `{self.name}` is a category, which has no `unit`")
         elif self.categories or "unseen" in self.model_fields_set:
-            raise ValueError(f"feature `{self.name}` is a number: `categories` and `unseen` are for categories")
+            raise ValueError(f"feature `{self.name}` is a {self.kind}: `categories` and `unseen` are for categories")
+        if (self.kind == "vector") != (self.length is not None):
+            raise ValueError(f"feature `{self.name}` is a {self.kind}: `length` is for vectors, which need it")
+        if self.kind == "vector" and not isinstance(self.missing, str):
+            raise ValueError(f'feature `{self.name}` is a vector: `missing` is "nan" or "refuse", not a number')
         return self
 
     @property
     def source(self) -> str:
         """The contract's field that the feature is made of."""
         return self.field or self.name
+
+    @property
+    def columns(self) -> tuple["Feature", ...]:
+        """The feature, or, of a vector, one for each of its numbers: `name_0`, `name_1`, …"""
+        if self.length is None:
+            return (self,)
+        alike = {"field": self.source, "kind": "number", "length": None}
+        return tuple(self.model_copy(update={**alike, "name": f"{self.name}_{at}"}) for at in range(self.length))
 
 
 class Output(Section):
@@ -207,7 +222,7 @@ class Manifest(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        names = [feature.name for feature in self.features]
+        names = [column.name for column in self.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two [[features]] are named {', '.join(twice)}")
@@ -222,7 +237,7 @@ class Manifest(Section):
     @property
     def columns(self) -> tuple[Feature, ...]:
         """The feature that each column of the matrix is made of, in the artifact's order."""
-        return self.features
+        return tuple(column for feature in self.features for column in feature.columns)
 
 
 def parse(content: bytes, where: str = FILE) -> Manifest:

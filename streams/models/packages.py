@@ -58,7 +58,7 @@ class Loaded:
         self._scorer = FLAVORS[about.flavor](_content(files, about.artifact), about)
         self.row_deterministic = self._scorer.row_deterministic
         if about.reference:
-            reference.parse(_content(files, about.reference.file), about.features, about.reference.file)
+            reference.parse(_content(files, about.reference.file), about.columns, about.reference.file)
         rows = golden.parse(_content(files, about.golden.file), about)
         golden.check(rows, contracts, self.features, self._scorer, about)
 

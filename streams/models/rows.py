@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans
+from streams.contracts import Column, Contract, Decoded, Field, Numbers, Spans, Vectors
 from streams.records import Bytes8
 
 PADDING = 16
@@ -77,6 +77,11 @@ def _column(field: Field, values: Sequence[Any], data: bytearray) -> Column:
         start = len(data) + np.cumsum(length) - length
         data += b"".join(encoded)
         return Spans(start, length, null)
+    if field.kind == "vector":
+        exact = np.array(_each(field, values, _numbers, [0.0] * field.size), np.float64).reshape(
+            len(values), field.size
+        )
+        return Vectors(exact.astype(np.float32).astype(np.float64) if field.items == "float" else exact, null)
     numbers = _each(field, values, _number, 0)
     if field.kind in ("float", "double"):
         exact = np.array(numbers, np.float64)
@@ -85,7 +90,7 @@ def _column(field: Field, values: Sequence[Any], data: bytearray) -> Column:
 
 
 def _each(
-    field: Field, values: Sequence[Any], turn: Callable[[Field, Any], Any], instead_of_null: bytes | int
+    field: Field, values: Sequence[Any], turn: Callable[[Field, Any], Any], instead_of_null: bytes | int | list[float]
 ) -> list[Any]:
     turned = []
     for at, value in enumerate(values):
@@ -99,6 +104,8 @@ def _each(
 def _wanted(field: Field) -> str:
     if field.logical == "decimal":
         return f"decimal with at most {field.precision} digits, {field.scale} of them behind the point, as text"
+    if field.kind == "vector":
+        return f"list of {field.size} numbers"
     return f"{field.kind} of {', '.join(field.symbols)}" if field.kind == "enum" else field.kind
 
 
@@ -114,6 +121,12 @@ def _number(field: Field, value: Any) -> int | float:
     if not isinstance(value, int | float):
         raise TypeError
     return value
+
+
+def _numbers(field: Field, value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) != field.size:
+        raise ValueError
+    return [_number(field, each) for each in value]
 
 
 def _encode(field: Field, value: Any) -> bytes:

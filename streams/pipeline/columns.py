@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from streams import contracts
 from streams.avro.encode import Arrays, Constant, Doubles, Longs, Spans, Values
 from streams.contracts import Contract, Decoded, Field, Numbers
 from streams.records import Floats, Ints
@@ -32,7 +33,7 @@ def text(decoded: Decoded, field: Field | None, index: Ints) -> Values:
     if field is None:
         return Constant(None)
     column = decoded.columns[field.name]
-    assert not isinstance(column, Numbers), f"{field.name} is a string"
+    assert isinstance(column, contracts.Spans), f"{field.name} is a string"
     null = None if column.null is None else column.null[index]
     return Spans(decoded.buffer, column.start[index], column.length[index], null)
 

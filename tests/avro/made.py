@@ -70,6 +70,16 @@ NESTED = record(
 """Records in records, one type used twice, named types that are defined in one and used in another."""
 
 
+VECTORS = record(
+    "string",
+    {"type": "array", "items": "double", "length": 3},
+    ["null", {"type": "array", "items": "float", "length": 20}],
+    [{"type": "array", "items": "double", "length": 1}, "null"],
+    "int",
+    {"type": "array", "items": "float", "length": 24},
+)
+
+
 def random_schema(rng: random.Random) -> dict[str, Any]:
     """Return a record of up to 12 fields; a named type is defined once and then referred to."""
     defined: set[str] = set()
@@ -94,6 +104,9 @@ def random_value(field: Field, rng: random.Random) -> Any:
     if field.null_branch is not None and rng.random() < 0.3:
         return None
     match field.logical or field.kind:
+        case "vector":
+            number = field._replace(kind="float" if field.items == "float" else "double", null_branch=None)
+            return [random_value(number, rng) for _ in range(field.size)]
         case "boolean":
             return rng.random() < 0.5
         case "enum":

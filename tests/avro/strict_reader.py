@@ -24,7 +24,13 @@ class Real(NamedTuple):
     bits: bytes
 
 
-Value: TypeAlias = int | Real | bytes | None
+class RealVector(NamedTuple):
+    """The numbers of a vector."""
+
+    numbers: tuple[Real, ...]
+
+
+Value: TypeAlias = int | Real | bytes | RealVector | None
 
 
 class Malformed(Exception):
@@ -142,6 +148,8 @@ def _value(cursor: _Cursor, field: Field) -> Value:
         case "double":
             bits = cursor.take(8)
             return Real(struct.unpack("<d", bits)[0], bits)
+        case "vector":
+            return _vector(cursor, field)
         case "fixed":
             return _decimal(cursor, field, cursor.take(field.size), begin)
         case "bytes":
@@ -150,6 +158,32 @@ def _value(cursor: _Cursor, field: Field) -> Value:
         case "string":
             value = _counted(cursor)
             return _text(field, value, cursor.at - len(value))
+
+
+def _vector(cursor: _Cursor, field: Field) -> RealVector:
+    """Read an array of as many numbers as the contract says, in at most 16 blocks."""
+    begin, numbers = cursor.at, list[Real]()
+    size, form = (4, "<f") if field.items == "float" else (8, "<d")
+    for block in range(17):
+        at = cursor.at
+        count = cursor.varint(64)
+        if count < 0:
+            count, cursor.minimal = -count, False
+            if cursor.varint(64) != count * size:
+                raise Malformed(at, "the array's block has not the size that it says")
+        if len(numbers) + count > field.size:
+            raise Malformed(at, "the array has not as many numbers as its length says")
+        if count == 0:
+            break
+        if cursor.at + count * size > len(cursor.datum):
+            raise Malformed(cursor.at, "the datum ends inside the value")
+        if block == 16:
+            raise Malformed(at, "the array is in too many blocks")
+        cursor.minimal = cursor.minimal and block == 0
+        numbers += [Real(struct.unpack(form, bits)[0], bits) for bits in (cursor.take(size) for _ in range(count))]
+    if len(numbers) != field.size:
+        raise Malformed(begin, "the array has not as many numbers as its length says")
+    return RealVector(tuple(numbers))
 
 
 def _counted(cursor: _Cursor) -> bytes:
@@ -218,6 +252,8 @@ def _write(field: Field, value: Value) -> bytes:
     match value:
         case Real():
             return value.bits
+        case RealVector(numbers):
+            return varint(len(numbers)) + b"".join(number.bits for number in numbers) + b"\0"
         case bytes():
             if field.kind == "fixed":
                 return value

@@ -10,7 +10,7 @@ from streams.avro.canonical import canonical
 from streams.avro.decode import decode
 from streams.contracts import Contract, Field
 from tests.avro import made, strict_reader
-from tests.avro.strict_reader import Value, varint
+from tests.avro.strict_reader import Real, RealVector, Value, varint
 from tests.avro.test_mutations import WORLDS
 
 SHORTEST = schema.parse(made.record("long", ["null", "int"], made.TYPES[9], "string", "boolean", made.TYPES[8]))
@@ -31,6 +31,10 @@ def loosely(field: Field, value: Value, rng: random.Random) -> bytes:
         if value is None:
             return branch
     match value:
+        case RealVector(numbers):
+            cut = rng.randrange(len(numbers) + 1)
+            parts = [part for part in (numbers[:cut], numbers[cut:]) if part]
+            return branch + b"".join(_block(part, rng) for part in parts) + b"\0"
         case bytes() if field.kind in ("string", "bytes"):
             if field.logical == "decimal":
                 value = (b"\xff" if value[0] >= 0x80 else b"\x00") * rng.randrange(12) + value
@@ -39,6 +43,11 @@ def loosely(field: Field, value: Value, rng: random.Random) -> bytes:
             return branch + padded(value, 10 if field.kind == "long" else 5, rng)
         case _:
             return branch + strict_reader.write(field._replace(null_branch=None), value)
+
+
+def _block(numbers: tuple[Real, ...], rng: random.Random) -> bytes:
+    bits = b"".join(number.bits for number in numbers)
+    return rng.choice([varint(len(numbers)), varint(-len(numbers)) + padded(len(bits), 10, rng)]) + bits
 
 
 def tightly(field: Field, value: Value, _: random.Random) -> bytes:

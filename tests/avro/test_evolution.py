@@ -45,6 +45,11 @@ def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
             ["Field a changes its scale from 2 to 3."],
         ),
         (
+            schema(field({"type": "array", "items": "float", "length": 3})),
+            schema(field({"type": "array", "items": "float", "length": 4})),
+            ["Field a changes its length from 3 to 4."],
+        ),
+        (
             schema(field("double", unit="minutes")),
             schema(field("double", unit="seconds")),
             ["Field a changes its unit from minutes to seconds."],

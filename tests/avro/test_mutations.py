@@ -10,9 +10,9 @@ import pytest
 from streams.avro import schema
 from streams.avro.canonical import canonical
 from streams.avro.decode import WHY, decode
-from streams.contracts import Contract, Decoded, Numbers
+from streams.contracts import Contract, Decoded, Field, Numbers, Vectors
 from tests.avro import made, strict_reader
-from tests.avro.strict_reader import Malformed, Reading, Real, varint
+from tests.avro.strict_reader import Malformed, Reading, Real, RealVector, Value, varint
 
 BATCH = 500
 """Rows of a batch; about half are damaged."""
@@ -24,6 +24,7 @@ WORLDS = {
     "null first": made.NULL_FIRST,
     "null second": made.NULL_SECOND,
     "nested": made.NESTED,
+    "vectors": made.VECTORS,
 }
 
 Verdict: TypeAlias = tuple[int, int, str]
@@ -102,8 +103,18 @@ def outcome(expected: Reading | Verdict) -> Outcome:
     """Return what the strict reader says in the form in which `outcomes` says it."""
     if not isinstance(expected, Reading):
         return expected
-    values = [repr(value.value) if isinstance(value, Real) else value for value in expected.values]
+    values = [shown(value) for value in expected.values]
     return values, expected.edges, expected.minimal
+
+
+def shown(value: Value) -> Any:
+    match value:
+        case Real():
+            return repr(value.value)
+        case RealVector(numbers):
+            return [repr(number.value) for number in numbers]
+        case _:
+            return value
 
 
 def rewritten(contract: Contract, expected: Reading | Verdict) -> bytes:
@@ -130,6 +141,8 @@ def outcomes(decoded: Decoded) -> list[Outcome]:
             values = column.values.tolist()
             if field.kind in ("float", "double"):
                 values = list(map(repr, values))
+        elif isinstance(column, Vectors):
+            values = [list(map(repr, numbers)) for numbers in column.values.tolist()]
         else:
             ends = (column.start + column.length).tolist()
             values = [data[a:b] for a, b in zip(column.start.tolist(), ends, strict=True)]
@@ -142,9 +155,7 @@ def outcomes(decoded: Decoded) -> list[Outcome]:
         ([column[row] for column in columns], edges[row], minimal[row]) for row in range(len(decoded.start))
     ]
     for row in decoded.bad.nonzero()[0].tolist():
-        assert not any(value if value != "0.0" else 0 for value in cast(list[Any], rows[row][0])), (
-            "a bad row is emptied"
-        )
+        assert all(value in (0, None, b"", "0.0") or set(value) == {"0.0"} for value in cast(list[Any], rows[row][0]))
         rows[row] = (int(decoded.bad_field[row]), int(decoded.bad_at[row]), WHY[decoded.bad_why[row]])
     return rows
 
@@ -155,8 +166,8 @@ def witness(contract: Contract, wire: dict[str, Any], datum: bytes, expected: Re
     for field, value in zip(contract.fields, expected.values, strict=True):
         theirs: Any = seen[field.name]
         match value:
-            case Real():
-                assert repr(value.value) == repr(theirs)
+            case Real() | RealVector():
+                assert shown(value) == (list(map(repr, theirs)) if isinstance(theirs, list) else repr(theirs))
             case bytes():
                 assert value == (theirs.encode() if field.kind == "string" else theirs)
             case int() if field.kind == "enum":
@@ -221,7 +232,25 @@ def at_a_field(contract: Contract, datum: bytes, rng: random.Random) -> bytes:
         return datum + rng.choice(SPITEFUL)
     index = rng.randrange(len(contract.fields))
     begin, end = expected.edges[index : index + 2]
+    if contract.fields[index].kind == "vector" and rng.random() < 0.7:
+        value = expected.values[index]
+        if isinstance(value, RealVector):
+            return datum[:begin] + blocks(contract.fields[index], value.numbers, rng) + datum[end:]
     if contract.fields[index].null_branch is not None and rng.random() < 0.7:
         branch = varint(1 - (contract.fields[index].null_branch or 0))
         return datum[:begin] + branch + rng.choice(SPITEFUL) + datum[rng.choice([begin, end]) :]
     return datum[:begin] + rng.choice(SPITEFUL) + datum[rng.choice([begin, end]) :]
+
+
+def blocks(field: Field, numbers: tuple[Real, ...], rng: random.Random) -> bytes:
+    """Return a vector in blocks of any size, some with their size in bytes, now and then a wrong one."""
+    written = b"" if field.null_branch is None else varint(1 - field.null_branch)
+    numbers = rng.choice([numbers, numbers, numbers, numbers[:-1], numbers + numbers])
+    at, most = 0, rng.choice([1, 1, 2, len(numbers) or 1])
+    while at < len(numbers):
+        block = numbers[at : at + rng.randint(1, most)]
+        bits = b"".join(number.bits for number in block)
+        size = rng.choice([len(bits)] * 9 + [len(bits) + 1, -1, 1 << 62])
+        head = varint(len(block)) if rng.random() < 0.6 else varint(-len(block)) + varint(size)
+        written, at = written + head + bits, at + len(block)
+    return written + varint(rng.choice([0] * 9 + [1, -1, 1 << 62, -(1 << 63)]))

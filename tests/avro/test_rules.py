@@ -15,7 +15,7 @@ from streams.avro.rules import check, stated
 from streams.contracts import Contract, Field
 from streams.records import Detail
 from tests.avro import made, strict_reader
-from tests.avro.strict_reader import Real, Value
+from tests.avro.strict_reader import Real, RealVector, Value
 
 CENTS = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
 WIDE = {"type": "fixed", "name": "W", "size": 12, "logicalType": "decimal", "precision": 28, "scale": 3}
@@ -172,6 +172,8 @@ def as_number(field: Field, value: Value) -> Fraction | None:
             return Fraction(int.from_bytes(value, "big", signed=True), 10**field.scale)
         case int():
             return Fraction(value)
+        case RealVector():
+            raise AssertionError("vectors are judged number by number")
         case None:
             raise AssertionError("null is not a number")
 

@@ -107,6 +107,12 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("contains itself by its full name", field(["null", "made.v1.Made"]), "contains itself"),
     ("an array", field({"type": "array", "items": "int"}), "is an array"),
     ("an array of null", field({"type": "array", "items": "null"}), "is an array"),
+    ("an array without a length", field({"type": "array", "items": "double"}), "its type must say `length`"),
+    ("an array of no length", field({"type": "array", "items": "double", "length": 0}), "its type must say `length`"),
+    ("an array of 4,097", field({"type": "array", "items": "float", "length": 4097}), "1 to 4096"),
+    ("an array of true", field({"type": "array", "items": "float", "length": True}), "its type must say `length`"),
+    ("an array of nullable numbers", field({"type": "array", "items": ["null", "float"], "length": 3}), "only arrays of float or double"),
+    ("an array of arrays", field({"type": "array", "items": {"type": "array", "items": "float"}, "length": 3}), "only arrays of float or double"),
     ("a map", field(["null", {"type": "map", "values": "int"}]), "is a map"),
     ("a record without fields", field(made.inner("Inner")), "is a record without fields"),
     ("a record that may be null", field(["null", made.inner("Inner", "int")]), "is a record that may be null"),
@@ -522,3 +528,14 @@ def test_only_new_fields_of_the_request_itself_are_extra() -> None:
     more = parse(made.record("int", made.inner("Inner", "int"), made.inner("New", "int", "string")))
     assert ("f2.f0", "f2.f1") == extra_fields(more, accepted)
     assert extra_fields(parse(made.record("int", made.inner("Inner", "int", "int"))), accepted) is None
+
+
+def test_a_vector_is_an_array_that_says_its_length() -> None:
+    """Its rules hold for every number; the length is part of what the contract is."""
+    kind = {"type": "array", "items": "float", "length": 3, "doc": "d"}
+    contract = parse(field(["null", kind], minimum=-1, unit="m"))
+    (vector,) = contract.fields
+    assert ("vector", 3, "float", 0, -1, "m") == (
+        vector.kind, vector.size, vector.items, vector.null_branch, vector.rules.minimum, vector.unit,
+    )  # fmt: skip
+    assert parse(field(kind)).fingerprint != parse(field(kind | {"length": 4})).fingerprint

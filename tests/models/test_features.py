@@ -289,3 +289,35 @@ def test_another_unit_is_refused(stated: dict[str, Any], words: str) -> None:
     assert Features([late], [contract(("late", "double"), unit="minutes")])
     with pytest.raises(ConfigError, match=f"trained in minutes, and field `late` {words}"):
         Features([late], [contract(("late", "double"), **stated)])
+
+
+def vector(length: int, **more: Any) -> Feature:
+    return Feature.model_validate({"name": "v", "kind": "vector", "length": length, **more})
+
+
+def test_a_vector_is_as_many_columns_as_it_has_numbers() -> None:
+    """Between other features, null as nan or refused; columns are named by place."""
+    ask = contract(("v", {"type": "array", "items": "float", "length": 3}), ("late", "double"), nullable=True)
+    features = [
+        number("late", missing="nan"),
+        vector(3, missing="nan"),
+        number("again", **{"from": "late", "missing": 0}),
+    ]
+    requests: list[dict[str, Any]] = [{"v": [0.5, 0.1, -2], "late": 4.0}, {"v": None, "late": None}]
+    cells, refused = matrix(ask, features, requests)
+    assert {} == refused
+    np.testing.assert_array_equal([[4.0, 0.5, np.float32(0.1), -2.0, 4.0], [*[math.nan] * 4, 0.0]], cells)
+    assert {1: (Reason.MISSING_VALUE, Detail("v", "null"))} == matrix(ask, [vector(3)], requests)[1]
+    assert ["v_0", "v_1", "v_2"] == [column.name for column in features[1].columns]
+    with pytest.raises(ValueError, match="no list of 3 numbers"):
+        matrix(ask, features, [{"v": [1.0, 2.0]}])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [({"type": "array", "items": "double", "length": 4}, "is 4 numbers"), ("double", "is a double")],
+)
+def test_a_vector_of_another_length_is_refused(kind: Any, words: str) -> None:
+    """The model takes three numbers, and nothing else stands for them."""
+    with pytest.raises(ConfigError, match=words):
+        Features([vector(3)], [contract(("v", kind))])

@@ -12,7 +12,7 @@ import numpy as np
 from streams import schemas_dir
 from streams.avro.encode import Encoder, encode_one
 from streams.avro.schema import parse
-from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot
+from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot, Spans
 from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
@@ -81,7 +81,7 @@ class AmountModel:
         refused = {}
         for i, row in enumerate(rows.tolist()):
             purpose = decoded.columns["purpose"]
-            assert not isinstance(purpose, Numbers)
+            assert isinstance(purpose, Spans)
             begin = int(purpose.start[row])
             word = decoded.data[begin : begin + int(purpose.length[row])]
             if word == b"gambling" and not (purpose.null is not None and purpose.null[row]):
