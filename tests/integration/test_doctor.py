@@ -79,8 +79,9 @@ def test_running_workers_do_not_notice(app: Application) -> None:
     """Under load: nobody is fenced, nothing is rebalanced, and every request is answered once."""
     app.supervise(2)
     until(lambda: [1, 1] == [*map(len, app.admin.assigned(app.settings.group).values())], what="a partition for each")
-    app.ask(["first"])
-    app.drained()
+    app.ask(f"first-{number}" for number in range(50))
+    app.drained()  # some were in each partition: both have been recovered
+    assert {0, 1} == {app.partition(f"first-{number}".encode()) for number in range(50)}
     assigned, log = app.admin.assigned(app.settings.group), app.log("supervisor-s")
     for number in range(4):
         app.ask(f"{number}-{each}" for each in range(2_000))
@@ -93,7 +94,7 @@ def test_running_workers_do_not_notice(app: Application) -> None:
     assert [] == recovered, "each assignment is one; there must be no new one"
     report = verify(app.settings)
     assert 0 == report.exit_code, "\n".join(report.lines())
-    assert {"SCORED": 8_001} == dict(app.kinds())
+    assert {"SCORED": 8_050} == dict(app.kinds())
 
 
 def test_a_right_that_is_missing_is_named_with_what_to_grant(app: Application) -> None:
