@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from streams.config import Client
 from streams.errors import ConfigError, SetupError, Unreachable
 from streams.headers import topic_id_bytes
-from streams.kafka.outsider import QUIET, outsider
+from streams.kafka.outsider import QUIET, SOON, outsider
 from streams.records import TP
 
 _VISIBLE_S = 10.0
@@ -263,7 +263,7 @@ class Admin:
             raise SetupError(f"{text}{_advice(error)}") from None
 
     def _fresh(self) -> AdminClient:
-        settings: dict[str, Any] = {**self._client, "error_cb": self._remember, "logger": QUIET}
+        settings: dict[str, Any] = {**SOON, **self._client, "error_cb": self._remember, "logger": QUIET}
         try:
             return AdminClient(settings)
         except KafkaException as error:

@@ -12,6 +12,8 @@ QUIET = logging.getLogger("streams.kafka.client")
 """Where librdkafka's own lines go: silent unless someone listens; what matters is in the errors that we raise."""
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
+SOON: dict[str, Any] = {"reconnect.backoff.max.ms": 1_000}
+"""By default a client that has lost its broker tries again every 10 s at last; whoever waits for it waits as long."""
 
 
 def outsider(client: Client, group: str) -> Consumer:
@@ -20,6 +22,7 @@ def outsider(client: Client, group: str) -> Consumer:
     Raises: ConfigError if the client refuses its settings.
     """
     settings: dict[str, Any] = {
+        **SOON,
         **client,
         "group.id": group,
         "enable.auto.commit": False,

@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import SlotTaken, Unreachable
-from streams.kafka.outsider import QUIET
+from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
 from streams.records import Ended, Headers, Outcome, Step
@@ -54,6 +54,7 @@ class KafkaSink:
         clock: Clock = time.monotonic,
     ) -> None:
         self._settings = {
+            **SOON,
             "compression.type": "lz4",
             "linger.ms": 5,
             "batch.num.messages": 10_000,

@@ -24,7 +24,7 @@ from confluent_kafka import (
 from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
 from streams.kafka.message import headers_of
-from streams.kafka.outsider import QUIET
+from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import FINAL, MISSING, stop_for
 from streams.ports import Assignment
@@ -67,6 +67,7 @@ class KafkaSource:
         self._suspicious = False
         """The client says that a topic is not there."""
         settings: dict[str, Any] = {
+            **SOON,
             "fetch.min.bytes": 1,
             "fetch.wait.max.ms": 50,
             "queued.min.messages": 100_000,
