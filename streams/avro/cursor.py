@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from streams.avro import bits
-from streams.contracts import Column, Contract, Decoded, Spans, Vectors
+from streams.contracts import Column, Contract, Decoded, Numbers, Spans, Vectors
 from streams.records import Bools, Floats, Ints
 
 WHY: Final = (
@@ -74,6 +74,8 @@ class Cursor:
         self.at = self.start.copy()
         self._zeros = len(self.data) - bits.PADDING
         self._gone = np.empty(0, np.int64)
+        self._written: list[tuple[Floats, Bools]] = []
+        """Each vector's numbers, and which rows have any: the others' are pages of memory that nobody has touched."""
         self._field = fields
         self._behind_union = self.at
         self.fail(lengths < skip, TRUNCATED, self.at)
@@ -168,6 +170,7 @@ class Cursor:
         self.null = null
         self._move(behind if null is None else np.where(null, self._zeros, behind))
         self.fail(filled != size, LENGTH, begin)
+        self._written.append((values, filled > 0))
         return Vectors(values, null)
 
     def _count(self, at: Ints, width: int) -> Ints:
@@ -225,10 +228,12 @@ class Cursor:
             self.edges[:, gone] = self.start[gone]
             self.minimal[gone] = False
             for column in columns.values():
-                for part in (column.start, column.length) if isinstance(column, Spans) else (column.values,):
+                for part in _parts(column):
                     part[gone] = 0
                 if column.null is not None:
                     column.null[gone] = False
+            for values, written in self._written:
+                values[gone[written[gone]]] = 0
         return Decoded(
             contract, self.buffer, self.data, self.start, self.end, columns, self.edges,
             self.minimal, self.bad, self.bad_field, self.bad_at, self.bad_why,
@@ -244,3 +249,14 @@ class Cursor:
         """Go on at `to`, a fresh array; rows that failed go to the zeros."""
         to[self._gone] = self._zeros
         self.at = to
+
+
+def _parts(column: Column) -> tuple[Ints | Floats, ...]:
+    """Return what a column has a number a row in."""
+    match column:
+        case Spans(start, length):
+            return start, length
+        case Numbers(values):
+            return (values,)
+        case Vectors():
+            return ()

@@ -33,7 +33,8 @@ def decode(contract: Contract, values: Sequence[bytes], skip: int = 5) -> Decode
     of the value that is cut off or out of range, of the sequence that is not UTF-8, of what is left over. `bad_field`
     is len(contract.fields) for bytes left over, and for a value shorter than its framing.
     A null's number or length is zero; a bad row is zero in every column. NaN and infinities are legal here, and so are
-    varints longer than they need be (`minimal`). Takes at most 8 × bytes + 64 × rows × (fields + 4) bytes of memory.
+    varints longer than they need be (`minimal`). Takes at most 16 × bytes + 64 × rows × (fields + 4) bytes of memory; room
+    for vectors is made for all rows, and touched only where they have numbers.
     Raises nothing for what the values hold.
     """
     rows = Cursor(values, skip, len(contract.fields))

@@ -24,7 +24,7 @@ PRECISION_MAX = 38
 """Digits of a decimal: 16 bytes."""
 
 LENGTH_MAX = 4096
-"""Numbers of a vector."""
+"""Numbers of all vectors of a schema together: room for them is made for every row of a batch."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 NAME_MAX = 255
@@ -107,6 +107,7 @@ class _Reader:
     def __init__(self, nodes_max: int) -> None:
         self.nodes_max = nodes_max
         self.nodes = 0
+        self.numbers = 0
         self.record_name = ""
         self.namespace = ""
         self.types: dict[str, Type] = {}
@@ -185,8 +186,9 @@ class _Reader:
             known = self.records[full]
             if known is None:
                 raise _contains_itself(full, where)
-            for _ in known:  # a schema of a few lines can stand for millions of fields
+            for field in known:  # a schema of a few lines can stand for millions of fields
                 self.count()
+                self.count_numbers(field.size if field.kind == "vector" else 0)
             fields, resolved = known, full
         else:
             return None
@@ -283,6 +285,7 @@ class _Reader:
                 f"{where} is an array of the length {raw.get('length')!r:.40}; its type must say `length`, 1 to {LENGTH_MAX}: "
                 "how many numbers every request has there."
             )
+        self.count_numbers(length)
         return Type("vector", size=length, items=cast(Items, items))
 
     def named(self, raw: dict[str, Json], full: str) -> dict[str, Json]:
@@ -306,6 +309,12 @@ class _Reader:
         if not all(_is_name(part) for part in full.split(".", NAME_MAX)) or full in (*PRIMITIVES, "null"):
             raise SchemaRefused(f"{where} has the name {full!r:.80}, which is not an Avro name.")
         return full
+
+    def count_numbers(self, numbers: int) -> None:
+        """Count the numbers of a vector."""
+        self.numbers += numbers
+        if self.numbers > LENGTH_MAX:
+            raise SchemaRefused(f"The schema's vectors have more than {LENGTH_MAX} numbers together.")
 
     def count(self) -> None:
         """Count one node."""

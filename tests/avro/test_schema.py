@@ -113,6 +113,8 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("an array of true", field({"type": "array", "items": "float", "length": True}), "its type must say `length`"),
     ("an array of nullable numbers", field({"type": "array", "items": ["null", "float"], "length": 3}), "only arrays of float or double"),
     ("an array of arrays", field({"type": "array", "items": {"type": "array", "items": "float"}, "length": 3}), "only arrays of float or double"),
+    ("two vectors of too many", made.record(*[{"type": "array", "items": "float", "length": 2049}] * 2), "4096 numbers together"),
+    ("one vector many times", made.record(made.inner("V", {"type": "array", "items": "float", "length": 99}), *["V"] * 41), "4096 numbers together"),
     ("a map", field(["null", {"type": "map", "values": "int"}]), "is a map"),
     ("a record without fields", field(made.inner("Inner")), "is a record without fields"),
     ("a record that may be null", field(["null", made.inner("Inner", "int")]), "is a record that may be null"),
