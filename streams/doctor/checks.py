@@ -15,6 +15,7 @@ from streams.kafka.admin import Admin, Found
 from streams.kafka.trial import Written, try_reading, try_writing
 from streams.layers import FILE
 from streams.models.packages import load as load_model
+from streams.models.packages import unaccepted
 from streams.models.store import open_store
 from streams.records import TP
 from streams.registering import standing
@@ -90,6 +91,8 @@ def _model(case: Case) -> Iterator[Finding]:
         f"{model.name} {model.version}, sha256:{model.digest.hex()[:12]}, loaded in {took:.1f} s; its golden rows are "
         "answered as recorded",
     )
+    for text in unaccepted(model, case.settings):
+        yield Finding("warn", "model", text)
 
 
 def _registry(case: Case) -> Iterator[Finding]:
