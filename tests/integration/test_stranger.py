@@ -240,7 +240,7 @@ def test_every_wrong_turn_names_the_right_one(
     stricter = mistyped("schemas/request.v1.avsc", "strict.avsc")
     noted = streams(f"streams models register package --dry-run -c {stricter}")
     assert "does not accept strict.avsc, the contract of lost.requests.live" in noted
-    examined = streams(f"streams doctor -c {stricter}", 4)  # that contract is not registered either
+    examined = streams(f"streams doctor -c {stricter}")
     assert "warn    model          model lost-default 1 does not accept strict.avsc" in examined
     manifest = folder.path / "package" / "manifest.toml"
     manifest.write_text(manifest.read_text().replace("threshold = 0.5", "threshold = 0.6"))
