@@ -14,7 +14,6 @@ import threading
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -67,13 +66,14 @@ def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)  # asked twice: now; the log has everything
-        stopping.set()
-
+    # Python's handlers run when the main thread comes back from C code, and a second signal may be delivered to a thread where
+    # nobody notices it; the byte is written whichever thread has it
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=_heed, args=(heard, stopping), daemon=True).start()
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     try:
         settings = load(config, flags)
@@ -86,6 +86,13 @@ def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
         log.exception("worker stops", code=1)
         return 1
     return 0
+
+
+def _heed(heard: int, stopping: threading.Event) -> None:
+    """First signal: let the loop finish its batch and hand over. Second: end now; the log has everything."""
+    os.read(heard, 1)
+    stopping.set()
+    os._exit(128 + os.read(heard, 1)[0])
 
 
 def _follow_supervisor() -> None:
