@@ -6,6 +6,7 @@ be able to tell an application that never ran from one whose offsets were lost (
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
@@ -16,9 +17,13 @@ from streams.frames import frame_put, is_frame
 from streams.kafka.admin import Admin, Found
 from streams.kafka.initial import Beginning, begin
 from streams.kafka.scan import scan
+from streams.packs import unpack
 from streams.reasons import Reason, sentence
 from streams.records import TP, Block, Frame
 from streams.registering import product_ids
+
+PACKS = 500
+"""Packs of the changelog that are read at once: some 32 MB at most."""
 
 
 def unbegun(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> list[TP]:
@@ -74,10 +79,10 @@ def _refuse_lost_offsets(settings: Settings, admin: Admin, missing: list[TP]) ->
     """Raises: OffsetsError if the changelog has a frame of a partition whose committed offset is missing."""
     logs = [TP(settings.changelog, partition) for partition in sorted({tp.partition for tp in missing})]
     starts, ends = admin.offsets(logs, "earliest"), admin.offsets(logs, "latest")
-    for part in scan(settings.kafka, {log: (starts[log], ends[log]) for log in logs}):
-        for key in part.keys:
-            tp = TP((key or b"")[1:].decode("utf-8", "replace"), part.tp.partition)
-            if is_frame(key or b"") and tp in missing:
+    for part in scan(settings.kafka, {log: (starts[log], ends[log]) for log in logs}, chunk=PACKS):
+        for key, _ in chain.from_iterable(unpack(value or b"") for value in part.values):
+            tp = TP(key[1:].decode("utf-8", "replace"), part.tp.partition)
+            if is_frame(key) and tp in missing:
                 raise OffsetsError(
                     f"{tp} has no committed offset in group {settings.group}, but {part.tp} says that it was consumed. "
                     "The group's offsets were deleted or have expired. Nothing was changed: beginning anew here would "

@@ -1,6 +1,7 @@
-"""What one changelog record means, as bytes: a frame (how far a source partition was consumed) or a state entry.
+"""What one change in the changelog means, as bytes: a frame (how far a source partition was consumed) or a state entry.
 
-Keys begin with a tag, so the two can share a log; values begin with a format byte, and version n reads n-1:
+Changes travel in packs (`packs.py`). Keys begin with a tag, so the two can share a log; values begin with a format
+byte, and version n reads n-1:
 
     frame   key = b"f" + topic as UTF-8      value = 1 · topic id (16 bytes) · next offset (int64, big-endian)
                                                      · the changelog's own topic id (16 bytes)
@@ -24,7 +25,7 @@ _VALUE = struct.Struct(">B16sq16s")
 
 
 def frame_put(topic: str, frame: Frame) -> Put:
-    """Return the changelog record that says how far a partition of `topic` was consumed.
+    """Return the change that says how far a partition of `topic` was consumed.
 
     Raises: ValueError if an id is not 16 bytes long (`struct` would pad or cut it without a word).
     """
@@ -40,7 +41,7 @@ def is_frame(key: bytes) -> bool:
 
 
 def parse_frame(put: Put) -> tuple[str, Frame]:
-    """Return the topic and the frame of a changelog record whose key `is_frame`.
+    """Return the topic and the frame of a change whose key `is_frame`.
 
     Raises: ValueError if it is not a frame, or one of a format that this version does not read.
     """

@@ -93,7 +93,7 @@ class Block(NamedTuple):
 
 
 class Put(NamedTuple):
-    """One change of a partition's state, and the changelog record that repeats it."""
+    """One change of a partition's state, which the changelog repeats."""
 
     key: bytes
     value: bytes

@@ -11,9 +11,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.outsider import QUIET
+from streams.packs import unpack
 from streams.records import TP, Put
 
-CHUNK = 10_000
+CHUNK = 500
+"""Packs that are taken at once: some 32 MB at most."""
 
 
 class KafkaChangelog:
@@ -64,11 +66,11 @@ class KafkaChangelog:
         try:
             consumer.assign([tp])
             while position < end:
-                puts = []
+                puts: list[Put] = []
                 for message in consumer.consume(CHUNK, 0.1):
                     error = message.error()
                     if error is None:
-                        puts.append(Put(message.key() or b"", message.value() or b""))
+                        puts += self._unpacked(message.value() or b"", message.offset() or 0, partition)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         position = max(position, message.offset() or 0)
                     elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # the group is a mere name
@@ -80,3 +82,11 @@ class KafkaChangelog:
                 yield puts, position
         finally:
             consumer.close()
+
+    def _unpacked(self, value: bytes, offset: int, partition: int) -> list[Put]:
+        try:
+            return unpack(value)
+        except ValueError as error:
+            raise SetupError(
+                f"{self._topic}[{partition}] offset {offset}: {error}. Was it written by a newer version, or by somebody else?"
+            ) from None

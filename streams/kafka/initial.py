@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from streams.config import Client
 from streams.errors import ConfigError, OutcomeUnknown, SetupError
 from streams.kafka.outsider import QUIET, outsider
+from streams.packs import pack
 from streams.records import TP, Block, Put
 
 TIMEOUT_S = 30.0
@@ -41,7 +42,8 @@ def begin(client: Client, group: str, transactional_id: str, look: Callable[[], 
                 return None
             producer.begin_transaction()
             for changelog, put in beginning.frames:
-                producer.produce(changelog.topic, put.value, put.key, changelog.partition)
+                (packed,) = pack([put])
+                producer.produce(changelog.topic, packed, None, changelog.partition)
             for block in beginning.records:
                 for partition, key, value in zip(block.partitions, block.keys, block.values, strict=True):
                     producer.produce(block.topic, value, key, partition)

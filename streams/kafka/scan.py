@@ -34,11 +34,12 @@ def scan(
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
     progress: Callable[[int], None] | None = None,
     stall_s: float = STALL_S,
+    chunk: int = CHUNK,
 ) -> Iterator[Slice]:
     """Yield the records of each range, from its first offset (inclusive) to its last (exclusive), in log order.
 
     Offsets that hold no record (markers of transactions, aborted records, what retention deleted meanwhile) are
-    passed over. `progress` is told the number of records read so far.
+    passed over. `progress` is told the number of records read so far; `chunk` is how many are held at once.
     Raises: ConfigError if the client refuses its settings; Unreachable if the broker fails, or nothing moves for
     `stall_s` seconds.
     """
@@ -50,7 +51,7 @@ def scan(
         consumer.assign([TopicPartition(tp.topic, tp.partition, ranges[tp][0]) for tp in left])
         done, moved = 0, time.monotonic()
         while left:
-            messages = consumer.consume(CHUNK, 0.25)
+            messages = consumer.consume(chunk, 0.25)
             for part in _slices(messages, left):
                 done += len(part.offset)
                 yield part

@@ -18,6 +18,7 @@ from streams.errors import SlotTaken, Unreachable
 from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
+from streams.packs import PACK_BYTES, pack
 from streams.records import Ended, Headers, Outcome, Step
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class KafkaSink:
         self._id = transactional_id
         self._errors = Told(transactional_id)
         self._changelog = changelog
+        self._pack_bytes = min(PACK_BYTES, batch_bytes)
         self._timeout_s = transaction_ms / 1000
         self._slow_s = slow_commit_ms / 1000
         self._clock = clock
@@ -105,7 +107,7 @@ class KafkaSink:
     def transact(self, step: Step) -> Ended:
         """Do the step in one transaction.
 
-        Returns: COMMITTED with the changelog offsets of the frames; ABORTED, nothing of it will ever be seen;
+        Returns: COMMITTED with each changelog partition's last offset; ABORTED, nothing of it will ever be seen;
         UNKNOWN, it may or may not be committed, and this sink must not be used again.
         Raises: SlotTaken if another live producer has taken the transactional id.
         """
@@ -144,10 +146,10 @@ class KafkaSink:
                 for record, headers in zip(records, block.headers, strict=True):
                     _send(producer, block.topic, [record], on_delivery, headers)
         for partition, puts in step.puts.items():
-            *entries, frame = ((put.value, put.key, partition) for put in puts)
-            _send(producer, self._changelog, entries, on_delivery)
-            # an idempotent producer keeps order: the frame is the last record, its offset is the checkpoint
-            _send(producer, self._changelog, [frame], self._on_frame)
+            *packs, last = ((value, None, partition) for value in pack(puts, self._pack_bytes))
+            _send(producer, self._changelog, packs, on_delivery)
+            # an idempotent producer keeps order: the last pack has the frames, its offset is the checkpoint
+            _send(producer, self._changelog, [last], self._on_last)
 
     def _until_done(self, call: Callable[[], None]) -> None:
         """Make the call again while its error says that it resumes; the watchdog bounds the whole."""
@@ -201,7 +203,7 @@ class KafkaSink:
             "stops so that the two do not fence each other for ever. Give each its own --instance"
         )
 
-    def _on_frame(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
+    def _on_last(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
         if error is None:
             partition, offset = message.partition(), message.offset()
             assert partition is not None, "a delivered record has a partition"

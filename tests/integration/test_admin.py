@@ -8,11 +8,12 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from streams.dev import Stack
-from streams.errors import Unreachable
+from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.outsider import outsider
-from streams.records import TP
+from streams.packs import pack
+from streams.records import TP, Put
 
 ASKING = """
 import sys, time
@@ -53,8 +54,9 @@ def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, un
     client: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.bootstrap}
     Admin(client).create(unique, 1, 1, {})
     producer = Producer(client)
+    (value,) = pack([Put(b"key", b"value")])
     for _ in range(10):
-        producer.produce(unique, b"value", b"key", 0)
+        producer.produce(unique, value, None, 0)
     assert 0 == producer.flush(20)
     changelog = KafkaChangelog(client, unique)
     start, end = changelog.bounds([0])[0]
@@ -62,6 +64,18 @@ def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, un
     with pytest.raises(Unreachable):
         list(changelog.read(0, start, end))
     assert 5 == sum(len(puts) for puts, _ in changelog.read(0, *changelog.bounds([0])[0]))
+
+
+def test_what_is_no_pack_stops_the_restore(stack: Stack, unique: str) -> None:
+    """A newer version's record, or somebody else's: its coordinates are said, and nothing is guessed."""
+    client: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.bootstrap}
+    Admin(client).create(unique, 1, 1, {})
+    producer = Producer(client)
+    producer.produce(unique, b"\x09 written by a later version", None, 0)
+    assert 0 == producer.flush(20)
+    changelog = KafkaChangelog(client, unique)
+    with pytest.raises(SetupError, match=rf"{unique}\[0\] offset 0.*format 09.*newer version"):
+        list(changelog.read(0, *changelog.bounds([0])[0]))
 
 
 def test_offsets_of_an_open_transaction_are_waited_for(stack: Stack, unique: str) -> None:

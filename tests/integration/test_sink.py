@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streams.dev import Stack
 from streams.errors import SlotTaken
 from streams.kafka.admin import Admin
+from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.sink import KafkaSink
 from streams.records import TP, Block, Ended, Lease, Outcome, Put, Step
 
@@ -92,14 +93,26 @@ def outcome(ended: Ended) -> tuple[Outcome, bool]:
 
 
 def test_a_step_is_seen_whole_with_its_offset_and_its_checkpoint(world: World) -> None:
-    """Records, changelog, frame and offset in one transaction; the frame's own offset is the checkpoint."""
+    """Records, changelog and offset in one transaction; the offset of the last pack is the checkpoint."""
     sink = world.sink()
     first, second = sink.transact(world.step(1)), sink.transact(world.step(2))
     assert [Outcome.COMMITTED] * 2 == [first.outcome, second.outcome]
-    assert ({0: 1}, {0: 4}) == (first.checkpoints, second.checkpoints)  # each: entry, frame, marker
+    assert ({0: 0}, {0: 2}) == (first.checkpoints, second.checkpoints)  # each: a pack, a marker
     assert [b"answer"] * 2 == world.seen()
     assert world.committed() == 2
     assert sink.renewals == 0
+
+
+def test_a_large_step_is_several_packs_and_the_last_is_the_checkpoint(world: World) -> None:
+    """What was put is read back from the changelog in its order, and the checkpoint says that all of it was."""
+    puts = [Put(b"d%d" % number, bytes(1_000)) for number in range(500)] + [Put(b"f", b"frame")]
+    ended = world.sink().transact(world.step(1)._replace(puts={0: puts}))
+    assert Outcome.COMMITTED is ended.outcome
+    changelog = KafkaChangelog(world.client, f"{world.name}.log")
+    begin, end = changelog.bounds([0])[0]
+    assert {0: end - 2} == ended.checkpoints  # the marker is behind it
+    assert 1 < end - begin < 20
+    assert puts == [put for part, _ in changelog.read(0, begin, end) for put in part]
 
 
 def test_a_commit_made_slow_renews_the_producer(world: World) -> None:

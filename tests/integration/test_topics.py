@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from streams.errors import OffsetsError, SetupError, Unreachable
 from streams.frames import parse_frame
 from streams.kafka.admin import Admin
 from streams.kafka.scan import Slice, scan
-from streams.records import TP, Frame, Put
+from streams.packs import unpack
+from streams.records import TP, Frame
 from streams.registering import product_ids, register
 from streams.topics import MESSAGE_BYTES, apply, contradictions, current_plan, names, warnings
 from tests.integration.by_hand import ByHand, settings
@@ -46,8 +48,8 @@ def frames(app: Settings) -> dict[TP, Frame]:
     """Every frame of the changelog, by source partition."""
     found = {}
     for part in whole(app, app.changelog):
-        for key, value in zip(part.keys, part.values, strict=True):
-            topic, frame = parse_frame(Put(key or b"", value or b""))
+        for put in chain.from_iterable(unpack(value or b"") for value in part.values):
+            topic, frame = parse_frame(put)
             found[TP(topic, part.tp.partition)] = frame
     return found
 
