@@ -7,7 +7,7 @@ batch: metadata taken later could be accepted for a partition that is no longer 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -169,18 +169,18 @@ class KafkaSource:
     def close(self) -> None:
         """Hand the partitions over and leave.
 
-        A static member does not leave by `close()` (6 s of silence): unsubscribe, poll until unassigned, then close.
+        A static member does not leave by `close()` (6 s of silence): unsubscribe, poll until unassigned, then close. Polled
+        at least once: an assignment that nobody has looked at would be told inside `close()`, where the client never
+        answers the call that it asks for (librdkafka #4884).
         """
         try:
             self._consumer.unsubscribe()
-            self._until(lambda: not self._assigned, LEAVE_S)
+            deadline = time.monotonic() + LEAVE_S
+            self._consumer.poll(0.1)
+            while self._assigned and time.monotonic() < deadline:
+                self._consumer.poll(0.1)
         finally:
             self._consumer.close()
-
-    def _until(self, done: Callable[[], bool], limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while not done() and time.monotonic() < deadline:
-            self._consumer.poll(0.1)
 
     def _consume(self, limit: int, timeout_s: float) -> "list[Message[bytes, bytes]]":
         last = self._polled

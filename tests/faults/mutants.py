@@ -109,7 +109,7 @@ def slow_score() -> None:
 
 
 def slow_restore() -> None:
-    """No mutant: the product itself, but a restore comes in small chunks, each a tenth of a second late."""
+    """No mutant: the product itself, but a restore comes pack by pack, each a tenth of a second late."""
     from streams.kafka import changelog
 
     read = changelog.KafkaChangelog.read
@@ -119,7 +119,7 @@ def slow_restore() -> None:
             time.sleep(0.1)
             yield chunk
 
-    changelog.CHUNK = 100
+    changelog.CHUNK = 1
     changelog.KafkaChangelog.read = slowly  # type: ignore[method-assign]
 
 
