@@ -182,10 +182,11 @@ class Play:
             return
         at_ms = time.time_ns() // 1_000_000
         pid = self._workers.kill(self._victim)
+        in_hand = self._workers.in_hand(self._victim)  # now: its successor writes to the same place
         # a static member that is gone stays in its group, with its partitions, until its session is over
         owned = sorted(self._admin.assigned(self._stage.settings.group).get(self._victim, ()))
         ends = self._admin.offsets(owned, "latest")
-        in_hand, to_come = self._workers.in_hand(self._victim), len(self._stream) - self._due
+        to_come = len(self._stream) - self._due
         self._kill = Kill(self._victim, pid, at_ms, self._sent, to_come, self._watch.count, ends, in_hand)
         self._silent = set(owned)
         self._tell(
