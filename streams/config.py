@@ -107,8 +107,9 @@ class Limits(Section):
     max_poll_ms: Annotated[int, Field(ge=5_000, le=300_000)] = 30_000
     turn_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 25_000
     """The watchdog: a turn of the loop that takes longer ends the process."""
-    slow_commit_ms: Annotated[int, Field(ge=1)] = 75
-    """A commit answered later than this may have been retried by the client: the producer is renewed before the next."""
+    slow_commit_ms: Annotated[int, Field(ge=1, le=75)] = 75
+    """A commit answered later than this may have been retried by the client, which waits 80 ms at least: the producer is
+    renewed before the next."""
     key_bytes: Annotated[int, Field(ge=1, le=4_096)] = 512
     """The longest record key, request id and tenant."""
     schema_nodes: Annotated[int, Field(ge=1, le=10_000)] = 1_000

@@ -19,6 +19,7 @@ from hypothesis import settings
 from streams.dev import Stack, artifacts
 from streams.dev.java import find_java
 from streams.errors import SetupError
+from tests.faults.proxy import Proxy
 
 # No deadline: a shared machine stalls, and a stall is not a finding. A failure prints how to reproduce it.
 settings.register_profile("answeronce", deadline=None, print_blob=True)
@@ -52,10 +53,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+def session_proxy() -> Iterator[Proxy]:
+    """The proxy before the session's broker."""
+    proxy = Proxy()
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def proxy(session_proxy: Proxy) -> Iterator[Proxy]:
+    """The proxy before the session's broker; it does no harm any more after the test."""
+    yield session_proxy
+    session_proxy.clear()
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, session_proxy: Proxy
+) -> Iterator[Stack]:
     """One broker and one registry for the whole session, on free ports; ended even if the session is killed."""
     began, folder = time.monotonic(), tmp_path_factory.mktemp("stack")
-    with Stack(folder) as stack:
+    with Stack(folder, broker_settings=session_proxy.settings) as stack:
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             print(f"\n[the stack started in {time.monotonic() - began:.1f} s: {stack.bootstrap}]")

@@ -1,9 +1,11 @@
 """The transactional sink: a step goes to Kafka whole or not at all.
 
 The order is the design: records, changelog, frames, offsets, commit. Whatever goes wrong is classified by
-`verdicts.py`; the caller gets a value. After a commit that was slow, or beside which a connection was lost, the
-producer is renewed before the next transaction: librdkafka has no KIP-890 epoch bump, so a delayed or repeated
-EndTxn could otherwise end the *next* transaction (Jepsen on Bufstream 0.1.0; librdkafka #5423).
+`verdicts.py`; the caller gets a value. After an abort, after a call that had to be repeated, and after a commit that took
+longer than the client's shortest retry, the producer is renewed before the next transaction: librdkafka has no KIP-890
+epoch bump, so a request that is late could otherwise end the *next* transaction, or put its offsets back (Jepsen on
+Bufstream 0.1.0; librdkafka #5423). A lost connection alone would be no sign: the client tells of none that the other
+side closed in order.
 """
 
 import time
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 
 FLUSH_S = 1.0
 """Deliveries are waited for so long before the offsets are sent; what is late is waited for by the commit."""
+RETRY_MS = 100
+"""The client waits so long, less 20 % at most, before it sends a request again: its default, and no setting of a user's."""
 Clock = Callable[[], float]
 OnDelivery = Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
 
@@ -37,7 +41,8 @@ class KafkaSink:
         transactional_id: the slot's; a second live producer with it fences this one.
         changelog: topic of the state changes.
         transaction_ms: `transaction.timeout.ms`.
-        slow_commit_ms: a commit answered later than this makes the producer renewed before the next transaction.
+        slow_commit_ms: a commit answered later than this makes the producer renewed before the next transaction; it must
+            be less than the client's shortest retry, `RETRY_MS` less a jitter of 20 %.
         message_bytes: the largest record that any of the topics takes.
         batch_bytes: what fits into the smallest `max.message.bytes` of the topics.
     """
@@ -64,6 +69,7 @@ class KafkaSink:
             **client,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": transaction_ms,
+            "retry.backoff.ms": RETRY_MS,
             "message.max.bytes": message_bytes,
             "batch.size": batch_bytes,
             "error_cb": self._on_error,

@@ -90,7 +90,7 @@ class Metric(StrEnum):
         "answeronce_producer_renewals_total",
         "counter",
         "events",
-        "Producers replaced after a slow commit or a lost connection, so that no late EndTxn can end another transaction.",
+        "Producers replaced after an abort, a slow commit or a failed connection, so that no late EndTxn can end another transaction.",
     )
     LAG = (
         "answeronce_lag_records",

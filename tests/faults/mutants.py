@@ -79,6 +79,18 @@ def lost_answers() -> None:
     KafkaSink.transact = deaf  # type: ignore[method-assign]
 
 
+def no_renewal(self: Any) -> None:
+    """What was ambiguous is forgotten: the next transaction has the epoch of the last one, and what is late may end it."""
+    self._stale = self._disconnected = False
+
+
+def late_endtxn_accepted() -> None:
+    """The producer is never renewed."""
+    from streams.kafka.sink import KafkaSink
+
+    KafkaSink._renew = no_renewal  # type: ignore[method-assign]
+
+
 def epoch_after_consume() -> None:
     """The epoch is read after the call that may have changed it: what a new assignment brings along is answered at once,
     by a state that was not recovered.
@@ -182,6 +194,7 @@ MUTANTS = {
     "slow-apply": slow_apply,
     "unknown-is-aborted": unknown_is_aborted,
     "lost-answers": lost_answers,
+    "late-endtxn-accepted": late_endtxn_accepted,
     "epoch-after-consume": epoch_after_consume,
     "slow-score": slow_score,
     "slow-restore": slow_restore,
