@@ -355,7 +355,17 @@ def doctor(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> 
 
 
 @app.command()
-def verify(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> None:
+def verify(
+    config: CONFIG,
+    flags: FLAGS = None,
+    json_file: JSON_FILE = None,
+    at_rest: Annotated[
+        bool,
+        typer.Option(
+            "--at-rest", help="No worker runs, no producer is at work: nothing may be unanswered, no transaction open."
+        ),
+    ] = False,
+) -> None:
     """Check exactly-once on the topics themselves. Changes nothing.
 
     Reads every request and every answer up to the offsets that are committed now, beside running workers if need be. Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
@@ -365,7 +375,7 @@ def verify(config: CONFIG, flags: FLAGS = None, json_file: JSON_FILE = None) -> 
     from streams.config import load
     from streams.verify import verify as check
 
-    report = check(load(config, flags), say=lambda line: typer.echo(line, err=True))
+    report = check(load(config, flags), say=lambda line: typer.echo(line, err=True), at_rest=at_rest)
     for line in report.lines():
         say(line)
     if json_file:

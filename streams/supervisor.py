@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 FINAL = frozenset(stop.code for stop in (ConfigError, SetupError, OffsetsError, SlotTaken) if not stop.restart)
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
-HEALTHY_S = 60.0
+HEALTHY_S = 5.0
 """A worker that lived this long starts over with an immediate restart."""
 OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code))
 """Exit codes that say that the world was in trouble, not the batch."""

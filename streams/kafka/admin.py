@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AclOperation,
     AdminClient,
@@ -130,18 +130,22 @@ class Admin:
         for future in self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s).values():
             self._await(f"altering topic {name}", future)
 
-    def offsets(self, tps: Sequence[TP], which: Literal["earliest", "latest"]) -> dict[TP, int]:
-        """Return each partition's log start, or its end as a read_uncommitted reader sees it (open transactions count)."""
+    def offsets(self, tps: Sequence[TP], which: Literal["earliest", "latest", "stable"]) -> dict[TP, int]:
+        """Return each partition's log start, its end as a read_uncommitted reader sees it (open transactions count), or its
+        last stable offset: where the first open transaction begins, else the end.
+        """
         if not tps:
             return {}
-        spec = getattr(OffsetSpec, which)()
+        spec = getattr(OffsetSpec, "earliest" if which == "earliest" else "latest")()
+        isolation = IsolationLevel.READ_COMMITTED if which == "stable" else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(tp.topic, tp.partition): spec for tp in tps}
         offsets: dict[TP, int] = {}
         deadline = time.monotonic() + _VISIBLE_S
         stale = time.monotonic() + _STALE_S
         while asked:
             moving = _MOVING if time.monotonic() < deadline else ()
-            for tp, future in self._admin.list_offsets(asked, request_timeout=self._timeout_s).items():
+            found_by = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout_s)
+            for tp, future in found_by.items():
                 found = self._await(f"the {which} offset of {tp.topic}[{tp.partition}]", future, moving)
                 if found is not None:
                     offsets[TP(tp.topic, tp.partition)] = found.offset

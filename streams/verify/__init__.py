@@ -4,15 +4,15 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from streams.config import Settings
 from streams.errors import SetupError
-from streams.kafka.admin import Admin
+from streams.kafka.admin import Admin, Found
 from streams.kafka.scan import scan
 from streams.records import TP
 from streams.topics import names
-from streams.verify.book import Partition
+from streams.verify.book import Partition, Range
 from streams.verify.conservation import judge
 from streams.verify.reading import Reading
 from streams.verify.report import Report
@@ -24,7 +24,7 @@ SAY_S = 2.0
 Say = Callable[[str], None]
 
 
-def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Report:
+def verify(settings: Settings, *, say: Say | None = None, shown: int = 20, at_rest: bool = False) -> Report:
     """Check conservation from START, and at most one SCORED an identity, on the topics themselves. Changes nothing.
 
     Reads every request topic up to the group's committed offsets, and every answer topic up to its end a moment later;
@@ -34,6 +34,7 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Re
         settings: the application.
         say: told, every two seconds, how far the reading is.
         shown: how many examples of each violation the report keeps.
+        at_rest: no worker runs and no producer is at work, so nothing may be unanswered, and no transaction open.
     Raises: SetupError if a topic is missing; Unreachable if broker or registry do not answer.
     """
     admin = Admin(settings.kafka)
@@ -51,7 +52,9 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Re
     committed = admin.committed(settings.group, sources)
     ends = admin.offsets(answers, "latest")
     starts = admin.offsets([*sources, *answers], "earliest")
-    ranges = {tp: (starts[tp], committed[tp] or 0) for tp in sources}
+    open_ = _open(admin, found) if at_rest else None
+    heads = admin.offsets(sources, "stable") if at_rest else {tp: committed[tp] or 0 for tp in sources}
+    ranges = {tp: (starts[tp], heads[tp]) for tp in sources}
     ranges |= {tp: (starts[tp], ends[tp]) for tp in answers}
     reading = Reading(settings)
     progress = _Progress(sum(max(0, end - begin) for begin, end in ranges.values()), say)
@@ -66,7 +69,14 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20) -> Re
         for tp in sources
     ]
     cut = frozenset(tp for tp in answers if starts[tp] > 0)
-    return judge(reading.book(partitions, cut), settings.dedupe.window_ms, shown)
+    return judge(reading.book(partitions, cut, open_), settings.dedupe.window_ms, shown)
+
+
+def _open(admin: Admin, found: Mapping[str, Found]) -> dict[TP, Range]:
+    """Return what open transactions keep from read_committed readers, of each log that has one."""
+    tps = [TP(name, partition) for name, topic in found.items() for partition in range(topic.partitions)]
+    stable, ends = admin.offsets(tps, "stable"), admin.offsets(tps, "latest")
+    return {tp: Range(stable[tp], ends[tp]) for tp in tps if stable[tp] < ends[tp]}
 
 
 class _Progress:

@@ -19,7 +19,7 @@ class Partition(NamedTuple):
     end: int
     """Read_uncommitted, taken after everything else was read."""
     requests: Ints
-    """Offsets of the records seen in [log start, committed), ascending."""
+    """Offsets of the records seen in [log start, committed), at rest in [log start, end); ascending."""
     committed_after: int | None
     """The committed offset once more, after everything else was read."""
 
@@ -95,3 +95,5 @@ class Book(NamedTuple):
     """Dead-letter topic of each request topic."""
     unreadable: Sequence[str]
     """Coordinates, and what is wrong."""
+    open: Mapping[TP, Range] | None = None
+    """At rest: of each log with an open transaction, the offsets that it keeps from readers. None: workers may run."""

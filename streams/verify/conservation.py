@@ -12,6 +12,12 @@ Room: pure. What lies in the logs comes as columns; what follows from it is a re
     UNREADABLE            a record in one of the answer topics that is no terminal record
     COMMITTED_BEYOND_END  a committed offset behind the end of its log
     OFFSETS_WENT_BACK     a terminal record of a request that is not committed: the group's offsets were moved back
+    OUT_OF_ORDER          terminal records of one source partition in another order than their requests, in one topic
+
+At rest, when no worker runs and no producer is at work, also:
+
+    UNANSWERED            a request that is not committed
+    HANGING               a transaction that is open, and keeps what is behind it from read_committed readers
 
 What retention removed is unchecked, never lost. That rests on order: terminal records of one source partition lie in
 each answer topic in the order of their requests, so retention removes those of the oldest requests first.
@@ -25,7 +31,7 @@ import numpy as np
 from streams.records import TP, Bools, Ints
 from streams.verify.book import Book, Partition, Range, Source
 from streams.verify.identities import twice_scored, unfounded
-from streams.verify.ledger import Ledger, Ordered, cut_below
+from streams.verify.ledger import Ledger, Ordered, cut_below, lies, names
 from streams.verify.report import Report, Row
 
 
@@ -36,9 +42,14 @@ def judge(book: Book, window_ms: int, shown: int = 20) -> Report:
     answers = Ordered(book.answers)
     _doubled(answers, ledger)
     _misplaced(answers, ledger)
+    _out_of_order(answers, ledger)
     twice_scored(book, window_ms, ledger)
     unfounded(book, answers, ledger)
     rows = [_partition(part, answers, book, ledger) for part in book.partitions]
+    for tp, range_ in (book.open or {}).items():
+        ledger.violation(
+            "HANGING", 1, [f"{tp}@{range_.begin}: a transaction is open, and hides what is up to {range_.end}"]
+        )
     _foreign(answers, {part.source for part in book.partitions}, ledger)
     return Report(tuple(rows), book.kinds, ledger.violations, tuple(ledger.examples), ledger.unchecked)
 
@@ -59,6 +70,16 @@ def _misplaced(answers: Ordered, ledger: Ledger) -> None:
     ledger.violation("MISPLACED", len(places), texts)
 
 
+def _out_of_order(answers: Ordered, ledger: Ledger) -> None:
+    """In each answer topic the answers to one source partition lie in the order of its requests."""
+    columns = answers.answers
+    order = np.lexsort((columns.at_offset, columns.source, columns.at))
+    same = (np.diff(columns.at[order]) == 0) & (np.diff(columns.source[order]) == 0)
+    places = np.flatnonzero(same & (np.diff(columns.offset[order]) < 0)) + 1
+    texts = (f"{lies(columns, row)} answers {names(columns, row)}, which is older" for row in order[places].tolist())
+    ledger.violation("OUT_OF_ORDER", len(places), texts)
+
+
 def _partition(part: Partition, answers: Ordered, book: Book, ledger: Ledger) -> Row:
     """Judge one source partition."""
     mine = answers.of(part.source)
@@ -73,6 +94,9 @@ def _partition(part: Partition, answers: Ordered, book: Book, ledger: Ledger) ->
     if start is None and TP(book.outcomes, part.tp.partition) not in book.cut:
         ledger.unsure("partitions without a START record; `streams topics apply` writes it", 1)
         return row
+    if book.open is not None:
+        late = part.requests[part.requests >= part.committed]
+        ledger.violation("UNANSWERED", len(late), (f"{part.tp}@{offset} waits for its answer" for offset in late))
     claimed = max(start or 0, part.log_start)
     requests = part.requests[(part.requests >= claimed) & (part.requests < part.committed)]
     answered = _isin(requests, answers.offset[mine])

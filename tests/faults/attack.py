@@ -16,6 +16,12 @@ class Reader:
 
     def __init__(self, app: Application) -> None:
         self.app, self.seen = app, Counter[tuple[str, int, int]]()
+        self.topics = (app.settings.results, app.settings.outcomes)
+        self.moments: dict[int, list[float]] = {partition: [] for partition in range(app.settings.partitions)}
+        """Of each partition: when answers came."""
+        self.faults: list[float] = []
+        self.early = 0
+        """Answers that were seen before the last fault."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -29,13 +35,38 @@ class Reader:
                 "isolation.level": "read_committed",
             }
         )
-        topics = (self.app.settings.results, self.app.settings.outcomes)
-        consumer.assign([TopicPartition(t, p, 0) for t in topics for p in range(self.app.settings.partitions)])
+        consumer.assign([TopicPartition(t, p, 0) for t in self.topics for p in range(self.app.settings.partitions)])
         while not self._stop.is_set():
             for message in consumer.consume(5_000, 0.1):
                 if not message.error():
                     self.seen[message.topic() or "", message.partition() or 0, message.offset() or 0] += 1
+                    moments = self.moments[message.partition() or 0]
+                    now = time.monotonic()
+                    if not moments or now > moments[-1] + 0.005:
+                        moments.append(now)
         consumer.close()
+
+    def fault(self) -> None:
+        """Note that something is being broken now."""
+        self.faults.append(time.monotonic())
+        self.early = self.seen.total()
+
+    def silences(self) -> list[float]:
+        """Return, of each fault, the seconds until an answer was seen on every partition, as far as answers were due."""
+        silences = []
+        for fault in self.faults:
+            first = [next((moment for moment in moments if moment > fault), None) for moments in self.moments.values()]
+            if None not in first:
+                silences.append(max(moment - fault for moment in first if moment is not None))
+        return sorted(silences)
+
+    def stop(self, expected: int, seconds: float = 20.0) -> None:
+        """Stop when so many were seen, or when they do not come."""
+        deadline = time.monotonic() + seconds
+        while self.seen.total() < expected and time.monotonic() < deadline:
+            self._stop.wait(0.05)
+        self._stop.set()
+        self._thread.join(10)
 
     def finish(self) -> None:
         """Stop, and compare with a reader that comes after everything: the same records, each once."""
@@ -63,16 +94,21 @@ class Feeder:
             fresh += not again
         self.fresh = fresh
         self.sent = 0
+        self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        step, pace = max(1, self.rate // 10), threading.Event()
+        step = max(1, self.rate // 10)
         begun = time.monotonic()
         for at in range(0, self.count, step):
             self.app.ask(self.ids[at : at + step])
             self.sent = min(at + step, self.count)
-            pace.wait(max(0.0, begun + self.sent / self.rate - time.monotonic()))
+            self._hurry.wait(max(0.0, begun + self.sent / self.rate - time.monotonic()))
+
+    def hurry(self) -> None:
+        """Send what is left as fast as it goes."""
+        self._hurry.set()
 
     def done(self) -> None:
         """Wait until everything is sent."""

@@ -1,6 +1,6 @@
-"""Workers with one fault built in, run as `python -m tests.faults.mutants NAME CONFIG SLOT`.
+"""Faults built into workers by patches; `tests.faults.worker` runs them. Nothing here can be reached from the product.
 
-They show that the oracle sees what it is there for. Nothing here can be reached from the product.
+They show that the oracle sees what it is there for.
 """
 
 import faulthandler
@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from streams import assembly, worker
+from streams import assembly
 from streams.kafka import source
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
@@ -202,11 +202,3 @@ MUTANTS = {
     "unwatched-nap": unwatched_nap,
     "stuck-commit": stuck_commit,
 }
-
-if __name__ == "__main__":
-    MUTANTS[sys.argv[1]]()
-    import os
-
-    code = worker.main(Path(sys.argv[2]), sys.argv[3])
-    sys.stderr.flush()
-    os._exit(code)

@@ -1,9 +1,12 @@
 """Workers killed with -9, at any moment and at the worst ones; and mutants that must not survive it."""
 
+import math
 import os
 import random
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,6 +14,8 @@ from streams.dev import Stack
 from streams.errors import OffsetsError
 from streams.verify import verify
 from tests.faults.attack import Feeder, Reader, right
+from tests.faults.instruments import MOVING_POINTS, POINTS, STARTING_POINTS
+from tests.faults.oracle import judge
 from tests.integration.application import Application, until
 
 
@@ -31,22 +36,108 @@ def stopped(app: Application) -> bool:
     return "worker stopped" in app.log("supervisor-s")
 
 
-def test_kill_9_ten_times_under_a_live_reader(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
-    """50,000 requests, two workers, ten kills: nothing lost, nothing doubled, nothing seen that is not there afterwards."""
-    app, seed = application, random.SystemRandom().randrange(2**32)
-    reader, feeder = Reader(app), Feeder(app, 50_000, 5_000, seed)
-    app.supervise(2)
-    kill_some(app, feeder, app.slots(2), 10, random.Random(seed))
-    early = sum(reader.seen.values())
+class Storm(NamedTuple):
+    """How hard it blows."""
+
+    requests: int
+    rate: int
+    kills: int
+    times: int
+    """So often is every crash point come to."""
+
+
+CI = Storm(50_000, 700, 20, 1)
+LONG = Storm(1_000_000, 2_500, 100, 3)
+
+
+@pytest.mark.parametrize(
+    "storm", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
+)
+def test_a_storm_of_kills(twelve: Application, storm: Storm, seed: int, result: Callable[..., None]) -> None:
+    """Four workers, twelve partitions: kill -9 at any moment, and at every crash point; the reader looks on all along."""
+    app, chance = twelve, random.Random(seed)
+    reader, feeder = Reader(app), Feeder(app, storm.requests, storm.rate, seed)
+    app.supervise(4, mutant="marks,points")
+    until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
+    rounds = [points for _ in range(storm.times) for points in gusts(chance)]
+    kills = 0
+    for number, points in enumerate(rounds):
+        while kills < storm.kills * (number + 1) // len(rounds):
+            kills += kill_one(app, reader, chance)
+        come_to(app, reader, points, number, chance)
+        answers_everywhere(reader, feeder)
+    while reader.early <= feeder.count / 2:  # most of the reading must be done while things break
+        kills += kill_one(app, reader, chance)
+        answers_everywhere(reader, feeder)
+    feeder.hurry()
     feeder.done()
-    took = app.drained()
-    reader.finish()
-    with capsys.disabled():
-        print(
-            f"[10 kills, seed {seed}: drained {took:.1f} s after the last request, {early} answers seen before the last kill]"
-        )
-    assert early > feeder.count / 2
-    right(app, feeder)
+    app.drained(120)
+    verdict = judge(app, seed, reader=reader, feeder=feeder)
+    verdict.right()
+    silences = reader.silences()
+    result(
+        "a worker is killed at any moment",
+        f"{feeder.count:,} requests, one in five a repeat, 4 workers, 12 partitions",
+        f"{kills} kill -9, and a death at each of {len(POINTS + MOVING_POINTS)} crash points, {storm.times} times",
+        f"0 violations; {reader.early:,} answers seen before the last fault; "
+        f"{verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not committed; "
+        f"fault to answers on every partition: median {quantile(silences, 0.5):.1f} s, p95 {quantile(silences, 0.95):.1f} s, "
+        f"longest {silences[-1]:.1f} s",
+    )
+
+
+def gusts(chance: random.Random) -> list[list[str]]:
+    """Return all crash points in a random order: those that every worker comes by by threes, the others one by one."""
+    usual = chance.sample(POINTS, len(POINTS))
+    gusts = [usual[at : at + 3] for at in range(0, len(usual), 3)] + [[point] for point in MOVING_POINTS]
+    return chance.sample(gusts, len(gusts))
+
+
+def answers_everywhere(reader: Reader, feeder: Feeder) -> None:
+    """Wait until an answer was seen on every partition since the last fault."""
+    fault = reader.faults[-1]
+    until(
+        lambda: all(moments[-1] > fault for moments in reader.moments.values()),
+        60,
+        what=f"an answer on every partition, {feeder.sent:,} of {feeder.count:,} requests sent,",
+    )
+
+
+def kill_one(app: Application, reader: Reader, chance: random.Random) -> int:
+    """Kill a random live worker with -9; return 1."""
+    until(lambda: any(map(app.pid, app.slots(4))), 30, what="a live worker")
+    pid = chance.choice([pid for pid in map(app.pid, app.slots(4)) if pid])
+    reader.fault()
+    os.kill(pid, signal.SIGKILL)
+    return 1
+
+
+def come_to(app: Application, reader: Reader, points: Sequence[str], number: int, chance: random.Random) -> None:
+    """Arm crash points and wait until workers have died there; for some, one more must come, or come and go."""
+    folder = app.home / "points"
+    before = len(list(folder.glob("*.taken")))
+    visitor, slot = None, f"v-{number:02d}"
+    if {*points} & {*MOVING_POINTS}:
+        visitor = app.start(slot, "marks,points")
+    if "leaving" in points:
+        until(lambda: "recovered" in app.log(slot), 30, what="the visitor's assignment")
+    for point in points:
+        (folder / point).touch()
+    if visitor is not None and "leaving" in points:
+        visitor.terminate()
+    for point in points:
+        if point in STARTING_POINTS:
+            kill_one(app, reader, chance)
+    until(lambda: len(list(folder.glob("*.taken"))) == before + len(points), 60, what=f"deaths at {points}")
+    reader.fault()
+    if visitor is not None:
+        visitor.kill()
+        visitor.wait()
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Return a quantile of sorted numbers: the smallest that so many are not above."""
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 def test_the_mutant_state_before_commit_goes_red_under_kills(application: Application) -> None:

@@ -146,8 +146,13 @@ def crash_before_commit(sink: KafkaSink, step: Step) -> None:
         def commit_transaction(self) -> None:
             raise Died
 
-    sink._producer = Deadly(sink._producer)  # type: ignore[assignment]
-    with pytest.MonkeyPatch.context() as patch:  # a renewed one, too
-        make = sink.open
-        patch.setattr(sink, "open", lambda: (make(), setattr(sink, "_producer", Deadly(sink._producer))))
-        sink.transact(step)
+    def deadly() -> None:
+        sink._producer = Deadly(sink._producer)  # type: ignore[assignment]
+
+    def renewed() -> None:
+        open_()
+        deadly()
+
+    open_, sink.open = sink.open, renewed  # type: ignore[method-assign]
+    deadly()
+    sink.transact(step)

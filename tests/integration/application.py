@@ -146,7 +146,7 @@ class Application:
         """Return the command of one slot's worker, or of a worker with a fault built in."""
         if not mutant:
             return worker_command(self.config, slot)
-        return [sys.executable, "-m", "tests.faults.mutants", mutant, str(self.config), slot]
+        return [sys.executable, "-m", "tests.faults.worker", mutant, str(self.config), slot]
 
     def start(self, slot: str = "t-00", mutant: str = "") -> subprocess.Popen[bytes]:
         """Start one slot's worker process; nobody restarts it."""

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -115,6 +116,22 @@ def test_aborted_answers_are_no_answers(app: ByHand) -> None:
     producer.abort_transaction()
     app.answer([app.result(0, offsets[1])], {0: offsets[1] + 1})
     assert (1, {"LOST": 1}, {}) == judged(app)
+
+
+def test_a_transaction_that_hangs_is_seen_at_rest(app: ByHand) -> None:
+    """It keeps readers from all that comes after it, on whichever topic."""
+    answered(app)
+    assert 0 == verify(app.settings, at_rest=True).exit_code
+    settings: dict[str, Any] = dict(app.settings.kafka)
+    producer = Producer({**settings, "transactional.id": f"{app.settings.app.id}.open"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(app.settings.changelog, b"x", partition=0)
+    producer.flush(10)
+    assert 0 == verify(app.settings).exit_code
+    assert {"HANGING": 1} == verify(app.settings, at_rest=True).violations
+    producer.abort_transaction()
+    assert 0 == verify(app.settings, at_rest=True).exit_code
 
 
 def test_result_without_a_request_is_unrequested(app: ByHand) -> None:

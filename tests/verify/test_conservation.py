@@ -132,6 +132,11 @@ def test_nothing_at_all() -> None:
     [
         ("LOST", "LOST  in[0]@2 has no terminal record", book([1, 2], scored(1))),
         (
+            "OUT_OF_ORDER",
+            "OUT_OF_ORDER  results[0]@4 answers in[0]@2, which is older",
+            book([1, 2, 3], scored(1, 3, 2)),
+        ),
+        (
             "DOUBLED",
             "DOUBLED  in[0]@1 has results[0]@0 and results[0]@2",
             book([1], [Answer(1, identity=1), Answer(1, identity=1)]),
@@ -346,6 +351,16 @@ def test_what_waits_is_said_and_is_no_violation() -> None:
     assert (0, 13) == (report.exit_code, report.as_json()["waiting"])
     assert any("13 offsets behind the committed ones (in[0])" in line for line in report.lines())
     assert "behind the committed" not in " ".join(judged(book([1], scored(1))).findings())
+
+
+def test_at_rest_nothing_may_wait_and_no_transaction_be_open() -> None:
+    """What is beside running workers the usual state is then a violation, with its name."""
+    waiting = book([1, 60], scored(1), committed=50, end=63)
+    assert {"UNANSWERED": 1} == judged(waiting._replace(open={})).violations
+    hanging = book([1], scored(1))._replace(open={TP(RESULTS, 0): Range(7, 9)})
+    report = judged(hanging)
+    assert {"HANGING": 1} == report.violations
+    assert "HANGING  results[0]@7: a transaction is open, and hides what is up to 9" in report.examples
 
 
 def test_against_a_slow_and_obvious_judge() -> None:
