@@ -13,7 +13,7 @@ from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
-from streams.records import TP, Batch, Floats, Outcome, Put, Step
+from streams.records import TP, Batch, Floats, Put, Step
 from streams.recovery import recover
 from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
@@ -60,68 +60,6 @@ def test_whatever_happens_every_request_is_answered_once(
     log = Log(requests(seed))
     store = live(log, script, moves=moves, lose_state=lose_state, contracts=TwinContracts(SNAPSHOT))
     check(log, store)
-
-
-class StateBeforeCommit(Loop):
-    """A mutant: the local state runs ahead of the log."""
-
-    def _finish(self, batch: Batch, step: Step) -> None:
-        for partition, puts in step.puts.items():
-            self._edges.store.apply(partition, puts, checkpoint(0))
-        super()._finish(batch, step)
-
-
-class UnknownIsAborted(Loop):
-    """A mutant: what may be committed is done again."""
-
-    def _finish(self, batch: Batch, step: Step) -> None:
-        ended = self._edges.sink.transact(step)
-        if ended.outcome is Outcome.UNKNOWN:
-            ended = ended._replace(outcome=Outcome.ABORTED)
-        if ended.outcome is Outcome.COMMITTED:
-            self._apply(step, ended)
-        else:
-            self._rewind(batch, ended)
-
-
-class NoRewind(Loop):
-    """A mutant: an aborted batch is dropped."""
-
-    def _rewind(self, batch: Batch, ended: object) -> None:
-        pass
-
-
-class NoRestore(Loop):
-    """A mutant: trusts local state that a death left behind the log."""
-
-    def turn(self) -> None:
-        bounds = self._edges.changelog.bounds
-        self._edges.changelog.bounds = lambda partitions: dict.fromkeys(partitions, (0, 0))  # type: ignore[method-assign]
-        try:
-            super().turn()
-        finally:
-            self._edges.changelog.bounds = bounds  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize(
-    ("mutant", "script"),
-    [
-        (StateBeforeCommit, ["ABORT", "DIE_BEFORE"]),
-        (UnknownIsAborted, ["UNKNOWN_DONE"]),
-        (NoRewind, ["ABORT"]),
-        (NoRestore, ["COMMIT", "DIE_AFTER"]),
-    ],
-)
-def test_a_mutant_goes_red(mutant: type[Loop], script: Sequence[str]) -> None:
-    """The oracle of the test above sees each fault that it is there for."""
-    reds = 0
-    for seed in range(6):
-        log = Log(requests(seed))
-        try:
-            check(log, live(log, script, contracts=TwinContracts(SNAPSHOT), loop_class=mutant))
-        except (AssertionError, Stop):
-            reds += 1
-    assert reds > 0
 
 
 def test_a_batch_of_another_epoch_is_never_committed() -> None:
