@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from confluent_kafka import KafkaError, KafkaException
+
 from streams.kafka import sink as sink_room
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.sink import KafkaSink
@@ -195,4 +197,17 @@ def points() -> None:
     before(KafkaSource, "close", "leaving")
 
 
-INSTRUMENTS = {"marks": marks, "points": points}
+def aborts() -> None:
+    """Every fourth transaction is told to abort when its offsets have been sent, as in a rebalance."""
+    sends = itertools.count(1)
+
+    class Refusing(sink_room.Producer):  # type: ignore[name-defined,misc]
+        def send_offsets_to_transaction(self, *args: Any) -> None:
+            super().send_offsets_to_transaction(*args)
+            if next(sends) % 4 == 0:
+                raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION, "made up", txn_requires_abort=True))
+
+    sink_room.Producer = Refusing  # type: ignore[attr-defined]
+
+
+INSTRUMENTS = {"marks": marks, "points": points, "aborts": aborts}

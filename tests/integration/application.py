@@ -71,6 +71,7 @@ class Application:
         more: str = "",
         client: str = "",
         model: Mapping[str, bytes] | None = None,
+        bootstrap: str | None = None,
     ) -> None:
         self.stack, self.name, self.home = stack, name, home
         self.model = model or small_packages.files()
@@ -81,7 +82,7 @@ class Application:
             f'[[requests]]\ntopic = "{lane}"\ncontract = "ask.avsc"\npartitions = {partitions}\n' for lane in self.lanes
         )
         self.config.write_text(
-            f'[app]\nid = "{name}"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{stack.bootstrap}"\n{client}'
+            f'[app]\nid = "{name}"\nstate_dir = "state"\n[kafka]\n"bootstrap.servers" = "{bootstrap or stack.bootstrap}"\n{client}'
             f'[schema_registry]\nurl = "{stack.registry_url}"\n{requests}'
             f'[model]\nstore = "file:store"\nname = "late"\nversion = "1"\n{more}'
         )

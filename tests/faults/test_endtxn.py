@@ -5,17 +5,24 @@ librdkafka #5423). The defence is the sink's: a new epoch before the next transa
 late. Each attack here runs with the defence and, by a patch that only tests have, without it.
 """
 
+import contextlib
+import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from streams.dev import Stack
 from streams.kafka.sink import KafkaSink
 from streams.records import Outcome, Step
+from tests.faults.attack import Feeder, Reader
 from tests.faults.mutants import no_renewal
+from tests.faults.oracle import judge
 from tests.faults.proxy import Api, Frame, Harm, Proxy, Rule
+from tests.integration.application import QUICK, Application, until
 from tests.integration.test_sink import World
 
 FENCED = {47, 51, 90}
@@ -131,6 +138,112 @@ def test_late_offsets(world: World, proxy: Proxy, defended: bool) -> None:
     assert Outcome.COMMITTED is sink.transact(world.step(2)).outcome
     assert 2 == len(world.seen())
     assert (2 if defended else 1) == world.committed()
+
+
+class Volley(NamedTuple):
+    """How much is late, of how many requests."""
+
+    late: int
+    requests: int
+    rate: int
+
+
+CI = Volley(40, 6_000, 300)
+LONG = Volley(500, 100_000, 400)
+
+
+@pytest.mark.parametrize(
+    "volley", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(900)])], ids=["ci", "long"]
+)
+@pytest.mark.parametrize("defence", [True, False], ids=["defended", "undefended"])
+def test_an_application_under_late_endtxns(
+    defence: bool,
+    volley: Volley,
+    stack: Stack,
+    proxy: Proxy,
+    unique: str,
+    tmp_path: Path,
+    seed: int,
+    result: Callable[..., None],
+) -> None:
+    """Commits and aborts are cut off, tried again, and arrive late: in the middle of the next transaction, or some time.
+
+    With the defence nothing is wrong; without it the judge names what is.
+    """
+    app = Application(
+        stack,
+        unique,
+        tmp_path,
+        partitions=4,
+        more=f"{QUICK}[batch]\nrecords = 50\n",
+        client='"reconnect.backoff.max.ms" = 100\n',
+        bootstrap=proxy.bootstrap,
+    )
+    try:
+        attack = Attack(proxy, app.settings.group, volley.late, random.Random(seed))
+        reader, feeder = Reader(app), Feeder(app, volley.requests, volley.rate, seed)
+        workers = app.supervise(1, mutant="marks,aborts" if defence else "marks,aborts,late-endtxn-accepted")
+        with contextlib.nullcontext() if defence else contextlib.suppress(AssertionError):
+            until(
+                lambda: attack.arrived() >= volley.late or workers.poll() is not None,
+                600 if volley is LONG else 60,
+                what="the last late EndTxn",
+            )
+        reader.fault()
+        proxy.clear()
+        feeder.hurry()
+        feeder.done()
+        with contextlib.nullcontext() if defence else contextlib.suppress(AssertionError):
+            app.drained(60 if workers.poll() is None else 0)
+        verdict = judge(app, seed, reader=reader, feeder=feeder)
+    finally:
+        app.stop()
+    codes = Counter(code for rule in attack.late for _, code in rule.answers)
+    if defence:
+        verdict.right()
+        assert volley.late <= codes.total()
+        assert set(codes) <= FENCED | {0}, "0: it came before anything else did"
+        found = f"0 violations; {codes.total() - codes[0]} were fenced, {codes[0]} changed nothing any more"
+    else:
+        texts = [text for name in ("TORN", "LOST", "ABORTED_READ") for text in verdict.violations.get(name, ())]
+        assert texts, str(verdict)
+        assert all(unique in text or "s-00." in text for text in texts if text != "…"), "coordinates are missing"
+        found = f"seen, as it must be: { {name: len(texts) for name, texts in sorted(verdict.violations.items())} }"
+    result(
+        "a commit or an abort arrives late" + ("" if defence else ", and the defence is off"),
+        f"{feeder.count:,} requests, 1 worker, 4 partitions, {verdict.counts['attempts']:,} transactions",
+        f"{codes.total()} EndTxn cut off, tried again by the client, and delivered late",
+        found,
+    )
+
+
+class Attack:
+    """Makes EndTxns late: a third of them, half of them to arrive when the next transaction has sent all but its offsets."""
+
+    def __init__(self, proxy: Proxy, group: str, count: int, chance: random.Random) -> None:
+        self._proxy, self._group, self._count, self._chance = proxy, group.encode(), count, chance
+        self.late: list[Rule] = []
+        proxy.add(Rule(Harm.HOLD, self._meet, times=None))
+
+    def arrived(self) -> int:
+        """Return how many late ones have reached the broker."""
+        return sum(len(rule.answers) for rule in self.late)
+
+    def _meet(self, frame: Frame) -> bool:
+        """Choose; what is wanted is said by the rules that are added, so this one takes nothing itself."""
+        if frame.api != Api.END_TXN or self._group not in frame.raw or len(self.late) >= self._count:
+            return False
+        if self._chance.random() > 0.35:
+            return False
+        release = threading.Event()
+        soon = self._chance.random() < 0.5
+        delay = self._chance.choice([0.01, 0.05, 0.2, 1.0, 4.0]) * self._chance.random()
+        late = Rule(Harm.LATE, lambda other: other is frame, delay=release if soon else lambda: delay)
+        self.late.append(self._proxy.add(late))
+        if soon:
+            name = frame.ends[0].encode()
+            self._proxy.add(until_late(late, release, lambda f: f.api == Api.ADD_OFFSETS_TO_TXN and name in f.raw))
+        return False
 
 
 def crash_before_commit(sink: KafkaSink, step: Step) -> None:
