@@ -1,5 +1,6 @@
 """What attacks are made with: load, a reader that watches all along, and the verdict."""
 
+import math
 import random
 import threading
 import time
@@ -8,7 +9,7 @@ from collections import Counter
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.verify import verify
-from tests.integration.application import Application, until
+from tests.integration.application import Application, produce_all, until
 
 
 class Reader:
@@ -100,9 +101,10 @@ class Feeder:
 
     def _run(self) -> None:
         step = max(1, self.rate // 10)
-        begun = time.monotonic()
+        begun, producer = time.monotonic(), self.app.producer()
         for at in range(0, self.count, step):
-            self.app.ask(self.ids[at : at + step])
+            records = ((name.encode(), self.app.value(name)) for name in self.ids[at : at + step])
+            self.app.sent += produce_all(producer, self.app.lanes[0], records)
             self.sent = min(at + step, self.count)
             self._hurry.wait(max(0.0, begun + self.sent / self.rate - time.monotonic()))
 
@@ -114,6 +116,21 @@ class Feeder:
         """Wait until everything is sent."""
         self._thread.join(120)
         assert self.count == self.sent
+
+
+def answers_everywhere(reader: Reader, feeder: Feeder) -> None:
+    """Wait until an answer was seen on every partition since the last fault."""
+    fault = reader.faults[-1]
+    until(
+        lambda: all(moments[-1] > fault for moments in reader.moments.values()),
+        60,
+        what=f"an answer on every partition, {feeder.sent:,} of {feeder.count:,} requests sent,",
+    )
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Return a quantile of sorted numbers: the smallest that so many are not above."""
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 def right(app: Application, feeder: Feeder | None = None) -> None:

@@ -1,6 +1,5 @@
 """Workers killed with -9, at any moment and at the worst ones; and mutants that must not survive it."""
 
-import math
 import os
 import random
 import signal
@@ -13,7 +12,7 @@ import pytest
 from streams.dev import Stack
 from streams.errors import OffsetsError
 from streams.verify import verify
-from tests.faults.attack import Feeder, Reader, right
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, right
 from tests.faults.instruments import MOVING_POINTS, POINTS, STARTING_POINTS
 from tests.faults.oracle import judge
 from tests.integration.application import Application, until
@@ -93,16 +92,6 @@ def gusts(chance: random.Random) -> list[list[str]]:
     return chance.sample(gusts, len(gusts))
 
 
-def answers_everywhere(reader: Reader, feeder: Feeder) -> None:
-    """Wait until an answer was seen on every partition since the last fault."""
-    fault = reader.faults[-1]
-    until(
-        lambda: all(moments[-1] > fault for moments in reader.moments.values()),
-        60,
-        what=f"an answer on every partition, {feeder.sent:,} of {feeder.count:,} requests sent,",
-    )
-
-
 def kill_one(app: Application, reader: Reader, chance: random.Random) -> int:
     """Kill a random live worker with -9; return 1."""
     until(lambda: any(map(app.pid, app.slots(4))), 30, what="a live worker")
@@ -133,11 +122,6 @@ def come_to(app: Application, reader: Reader, points: Sequence[str], number: int
     if visitor is not None:
         visitor.kill()
         visitor.wait()
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Return a quantile of sorted numbers: the smallest that so many are not above."""
-    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 def test_the_mutant_state_before_commit_goes_red_under_kills(application: Application) -> None:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -20,7 +20,6 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from streams import schemas_dir, topics
 from streams.avro.encode import encode_one
 from streams.config import Settings, load
-from streams.dev import Stack
 from streams.errors import Unreachable
 from streams.headers import origin_of
 from streams.kafka.admin import Admin
@@ -57,12 +56,41 @@ QUICK = "[limits]\nsession_ms = 3000\n"
 """A worker that is gone is missed sooner than by default."""
 
 
+def produce_all(
+    producer: Producer, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int | None = None
+) -> int:
+    """Produce (key, value)s and wait for all acknowledgements; return how many."""
+    lost: list[object] = []
+
+    def delivered(error: object, _: object) -> None:
+        if error is not None:
+            lost.append(error)
+
+    count = 0
+    for key, value in records:
+        producer.produce(topic, value, key, -1 if partition is None else partition, delivered)
+        producer.poll(0)
+        count += 1
+    assert producer.flush(60) == 0
+    assert not lost, lost[:3]
+    return count
+
+
+class Where(Protocol):
+    """A broker, or several, and a registry."""
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def registry_url(self) -> str: ...
+
+
 class Application:
     """One application under its own name, and what a test does with it."""
 
     def __init__(
         self,
-        stack: Stack,
+        stack: Where,
         name: str,
         home: Path,
         *,
@@ -118,24 +146,15 @@ class Application:
         settings: Mapping[str, Any] | None = None,
     ) -> int:
         """Produce (key, value)s and wait for all acknowledgements; return how many."""
-        producer = Producer(
-            {"bootstrap.servers": self.stack.bootstrap, "partitioner": partitioner, "linger.ms": 5, **(settings or {})}
-        )
-        lost: list[object] = []
-
-        def delivered(error: object, _: object) -> None:
-            if error is not None:
-                lost.append(error)
-
-        count = 0
-        for key, value in records:
-            producer.produce(self.lanes[lane], value, key, -1 if partition is None else partition, delivered)
-            producer.poll(0)
-            count += 1
-        assert producer.flush(30) == 0
-        assert not lost, lost[:3]
-        self.sent += count
+        producer = self.producer(partitioner=partitioner, **(settings or {}))
+        self.sent += (count := produce_all(producer, self.lanes[lane], records, partition))
         return count
+
+    def producer(self, **settings: Any) -> Producer:
+        """Return a producer of requests, as the README asks for it."""
+        usual = {"bootstrap.servers": self.stack.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+        # without idempotence a broker that dies makes a request two
+        return Producer(usual | {"enable.idempotence": True} | settings)
 
     def ask(self, ids: Iterable[str], **values: Any) -> int:
         """Produce good requests under their keys."""
