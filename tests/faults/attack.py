@@ -43,7 +43,8 @@ class Reader:
                     self.seen[message.topic() or "", message.partition() or 0, message.offset() or 0] += 1
                     moments = self.moments[message.partition() or 0]
                     now = time.monotonic()
-                    if not moments or now > moments[-1] + 0.005:
+                    # START and GAP have no key, and are no answers
+                    if message.key() is not None and (not moments or now > moments[-1] + 0.005):
                         moments.append(now)
         consumer.close()
 

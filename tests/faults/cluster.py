@@ -76,6 +76,7 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill(*NODES)  # in order they would wait for the quorum that the first took away
         together([lambda node=node: node.__exit__(kind, error, at) for node in self.nodes.values()])  # type: ignore[misc]
 
 

@@ -2,7 +2,7 @@
 
 `marks`: every record carries the attempt that wrote it, and a journal says of each attempt how much it wrote and how it
 ended for the worker. `points`: a file named after a crash point, in the folder `points` beside the config, kills the next
-worker that comes there, once.
+worker that comes there, once; with "freeze" in it, stops it there until somebody lets it go on.
 """
 
 import itertools
@@ -125,11 +125,15 @@ def points() -> None:
     folder.mkdir(exist_ok=True)
 
     def at(point: str) -> None:
+        taken = folder / f"{point}.{time.time_ns()}.taken"
         try:
-            (folder / point).rename(folder / f"{point}.{time.time_ns()}.taken")
+            (folder / point).rename(taken)
         except FileNotFoundError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        fate = taken.read_text()
+        if fate == "freeze":
+            (folder / "frozen").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP if fate == "freeze" else signal.SIGKILL)
 
     def before(owner: Any, name: str, point: str) -> None:
         call = getattr(owner, name)

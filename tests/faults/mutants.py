@@ -120,6 +120,25 @@ def slow_score() -> None:
     _scoring(lambda: time.sleep(next(naps, 0.0)))
 
 
+def restore_ends_at_lso() -> None:
+    """What an open transaction hides is not waited for."""
+    from streams.kafka.changelog import KafkaChangelog
+
+    def stable(self: KafkaChangelog, partitions: Any) -> Any:
+        tps = [TP(self._topic, partition) for partition in partitions]
+        starts, ends = self._admin.offsets(tps, "earliest"), self._admin.offsets(tps, "stable")
+        return {tp.partition: (starts[tp], ends[tp]) for tp in tps}
+
+    KafkaChangelog.bounds = stable  # type: ignore[method-assign]
+
+
+def slow_scores() -> None:
+    """No mutant: the product itself, with a model that takes up to 0.3 s, now and then."""
+    import random
+
+    _scoring(lambda: time.sleep(random.choice([0.0, 0.0, 0.0, 0.3]) * random.random()))
+
+
 def slow_restore() -> None:
     """No mutant: the product itself, but a restore comes pack by pack, each a tenth of a second late."""
     from streams.kafka import changelog
@@ -197,6 +216,8 @@ MUTANTS = {
     "late-endtxn-accepted": late_endtxn_accepted,
     "epoch-after-consume": epoch_after_consume,
     "slow-score": slow_score,
+    "restore-ends-at-lso": restore_ends_at_lso,
+    "slow-scores": slow_scores,
     "slow-restore": slow_restore,
     "stuck-score": stuck_score,
     "unwatched-nap": unwatched_nap,

@@ -1,0 +1,63 @@
+"""Workers that come and go all the time, in the middle of batches, scores and restores."""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
+from tests.faults.oracle import judge
+from tests.integration.application import Application, until
+
+
+class Churn(NamedTuple):
+    """How many come or go, and under how much load."""
+
+    moves: int
+    requests: int
+    rate: int
+
+
+CI = Churn(6, 15_000, 800)
+LONG = Churn(100, 300_000, 1_000)
+
+
+@pytest.mark.parametrize(
+    "churn", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
+)
+def test_churn(waiting: Application, churn: Churn, seed: int, result: Callable[..., None]) -> None:
+    """One to four workers; each move is a newcomer, one who leaves in order, or one who is killed and not replaced."""
+    app, chance = waiting, random.Random(seed)
+    reader, feeder = Reader(app), Feeder(app, churn.requests, churn.rate, seed)
+    workers = [app.start("c-000", "marks,slow-scores")]
+    until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
+    kinds = {"joined": 0, "left": 0, "killed": 0}
+    for move in range(churn.moves):
+        reader.fault()
+        if len(workers) == 1 or (len(workers) < 4 and chance.random() < 0.5):
+            workers.append(app.start(f"c-{move + 1:03d}", "marks,slow-scores"))
+            kinds["joined"] += 1
+            until(lambda: len(app.admin.assigned(app.settings.group)) >= len(workers), 30, what="the newcomer")
+        elif chance.random() < 0.7:
+            workers.pop(chance.randrange(len(workers))).terminate()
+            kinds["left"] += 1
+        else:
+            workers.pop(chance.randrange(len(workers))).kill()
+            kinds["killed"] += 1
+        answers_everywhere(reader, feeder)
+    while reader.early <= feeder.count / 2:
+        reader.fault()
+        feeder.hurry()
+    feeder.done()
+    app.drained(120)
+    verdict = judge(app, seed, reader=reader, feeder=feeder)
+    verdict.right()
+    silences = reader.silences()
+    result(
+        "workers come and go",
+        f"{feeder.count:,} requests, 1 to 4 workers, 4 partitions, polls of 150 ms, scores of up to 0.3 s",
+        ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
+        f"0 violations; {verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not "
+        f"committed; answers on every partition after {quantile(silences, 0.5):.1f} s (median), {silences[-1]:.1f} s (longest)",
+    )

@@ -1,0 +1,118 @@
+"""Processes that are stopped, replaced, and wake: they must write nothing any more, and come back by themselves."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from streams.dev import Stack
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
+from tests.faults.oracle import judge
+from tests.integration.application import Application, until
+
+SESSION_S, TRANSACTION_S = 3.0, 4.0
+WHERE = (
+    "decided",
+    "begun",
+    "first-produce",
+    "produced",
+    "offsets-sent",
+    "commit-sent",
+    "committed",
+    "applying",
+    "read",
+)
+"""Where a worker is frozen: in the middle of a transaction, and just outside it."""
+FACTORS = (0.5, 1.2, 2.0, 3.0)
+REJOIN_S = 20.0
+
+
+class Graveyard(NamedTuple):
+    """How many rise, and under how much load."""
+
+    zombies: int
+    requests: int
+    rate: int
+
+
+CI = Graveyard(4, 14_000, 400)
+LONG = Graveyard(50, 200_000, 300)
+
+
+@pytest.fixture
+def app(stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
+    """An application with short sessions and transactions."""
+    limits = f"[limits]\nsession_ms = {SESSION_S * 1000:.0f}\ntransaction_ms = {TRANSACTION_S * 1000:.0f}\n"
+    app = Application(stack, unique, tmp_path, partitions=6, more=f"{limits}[batch]\nrecords = 500\n")
+    yield app
+    app.stop()
+
+
+@pytest.mark.parametrize(
+    "graveyard", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
+)
+def test_zombies(app: Application, graveyard: Graveyard, seed: int, result: Callable[..., None]) -> None:
+    """Three workers; one is frozen at a chosen point for 0.5 to 3 times its session or its transaction; now and then the
+    supervisor is frozen, and one of its workers killed meanwhile.
+    """
+    chance = random.Random(seed)
+    reader, feeder = Reader(app), Feeder(app, graveyard.requests, graveyard.rate, seed)
+    supervisor = app.supervise(3, mutant="marks,points")
+    until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
+    wheres = [*chance.sample(WHERE, 3), "supervisor"] * (graveyard.zombies // 4 + 1)
+    rejoined, frozen = [], 0.0
+    for where in wheres[: graveyard.zombies]:
+        nap = chance.choice(FACTORS) * chance.choice((SESSION_S, TRANSACTION_S))
+        frozen = max(frozen, nap)
+        if where == "supervisor":
+            victim = supervisor.pid
+            os.kill(victim, signal.SIGSTOP)
+            os.kill(chance.choice([pid for pid in map(app.pid, app.slots(3)) if pid]), signal.SIGKILL)
+        else:
+            victim = freeze(app, where)
+        reader.fault()
+        time.sleep(nap)  # the nap is the fault
+        reader.fault()
+        os.kill(victim, signal.SIGCONT)
+        rejoined.append(
+            until(lambda: shares(app) == [2, 2, 2], REJOIN_S, what="three workers with two partitions each")
+        )
+        answers_everywhere(reader, feeder)
+    while reader.early <= feeder.count / 2:
+        reader.fault()
+        feeder.hurry()
+        time.sleep(0.05)
+    feeder.done()
+    app.drained(120)
+    verdict = judge(app, seed, reader=reader, feeder=feeder)
+    verdict.right()
+    result(
+        "a worker or its supervisor freezes, is replaced, and wakes",
+        f"{feeder.count:,} requests, 3 workers, 6 partitions, session {SESSION_S:.0f} s, transaction {TRANSACTION_S:.0f} s",
+        f"{graveyard.zombies} times SIGSTOP, for up to {frozen:.1f} s, a quarter of them the supervisor's, with a worker killed "
+        "meanwhile",
+        f"0 violations; {verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not "
+        f"committed; three workers at work again after {quantile(sorted(rejoined), 0.5):.1f} s (median), "
+        f"{max(rejoined):.1f} s (longest)",
+    )
+
+
+def shares(app: Application) -> list[int]:
+    """Return how many partitions each member of the group has."""
+    return sorted(len(tps) for tps in app.admin.assigned(app.settings.group).values())
+
+
+def freeze(app: Application, where: str) -> int:
+    """Freeze the next worker that comes to a point; return its pid."""
+    folder = app.home / "points"
+    (folder / "frozen").unlink(missing_ok=True)
+    (folder / ".arming").write_text("freeze")
+    (folder / ".arming").rename(folder / where)
+    until((folder / "frozen").exists, 60, what=f"a worker at {where}")
+    until(lambda: (folder / "frozen").read_text() != "", 5)
+    return int((folder / "frozen").read_text())
