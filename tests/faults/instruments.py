@@ -2,7 +2,8 @@
 
 `marks`: every record carries the attempt that wrote it, and a journal says of each attempt how much it wrote and how it
 ended for the worker. `points`: a file named after a crash point, in the folder `points` beside the config, kills the next
-worker that comes there, once; with "freeze" in it, stops it there until somebody lets it go on.
+worker that comes there, once; with "freeze" in it, stops it there until somebody lets it go on; with "nap", kills it a
+second later.
 """
 
 import itertools
@@ -131,6 +132,8 @@ def points() -> None:
         except FileNotFoundError:
             return
         fate = taken.read_text()
+        if fate == "nap":
+            time.sleep(1.0)
         if fate == "freeze":
             (folder / "frozen").write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP if fate == "freeze" else signal.SIGKILL)

@@ -120,6 +120,42 @@ def slow_score() -> None:
     _scoring(lambda: time.sleep(next(naps, 0.0)))
 
 
+def auto_commit() -> None:
+    """The consumer commits by itself what it has returned."""
+    _consuming("source", {"enable.auto.commit": True, "enable.auto.offset.store": True, "auto.commit.interval.ms": 50})
+
+
+def restore_reads_uncommitted() -> None:
+    """What was aborted is part of the state."""
+    _consuming("changelog", {"isolation.level": "read_uncommitted"})
+
+
+def never_joined() -> None:
+    """Offsets are sent for a consumer that never joined the group, so no generation is compared."""
+    from streams.kafka.outsider import outsider
+
+    poll = KafkaSource.poll
+
+    def stranger(self: KafkaSource, limit: int, age_ms: int) -> Batch | Assignment:
+        got = poll(self, limit, age_ms)
+        if isinstance(got, Batch) and got.size:
+            nobody = outsider(self._admin._client, self._group)
+            got = got._replace(lease=Lease(got.lease.epoch, nobody.consumer_group_metadata()))
+            nobody.close()
+        return got
+
+    KafkaSource.poll = stranger  # type: ignore[method-assign]
+
+
+def _consuming(room: str, wrong: dict[str, Any]) -> None:
+    """Give the consumer of a room of `kafka/` settings that it should not have."""
+    import importlib
+
+    module: Any = importlib.import_module(f"streams.kafka.{room}")
+    make = module.Consumer
+    module.Consumer = lambda settings: make(settings | wrong)
+
+
 def restore_ends_at_lso() -> None:
     """What an open transaction hides is not waited for."""
     from streams.kafka.changelog import KafkaChangelog
@@ -216,6 +252,9 @@ MUTANTS = {
     "late-endtxn-accepted": late_endtxn_accepted,
     "epoch-after-consume": epoch_after_consume,
     "slow-score": slow_score,
+    "auto-commit": auto_commit,
+    "restore-reads-uncommitted": restore_reads_uncommitted,
+    "never-joined": never_joined,
     "restore-ends-at-lso": restore_ends_at_lso,
     "slow-scores": slow_scores,
     "slow-restore": slow_restore,

@@ -1,14 +1,13 @@
 """Partitions on the move: workers that come, go, freeze, and rebalances at bad moments."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
 
 import pytest
 
-from tests.faults.attack import Feeder, Reader, right
+from tests.faults.attack import Feeder, right
 from tests.integration.application import Application, until
 
 
@@ -31,24 +30,6 @@ def come_and_go(app: Application, mutant: str = "", *, patience_s: float = 60.0)
     with contextlib.suppress(AssertionError):
         app.drained(patience_s)
     return feeder
-
-
-def test_workers_come_and_go(waiting: Application) -> None:
-    """Partitions move with their state, and the answers stay exact, whatever a watching reader sees."""
-    reader = Reader(waiting)
-    feeder = come_and_go(waiting)
-    reader.finish()
-    assert waiting.lag() == 0
-    right(waiting, feeder)
-
-
-def test_the_mutant_that_reads_the_epoch_after_consume_goes_red(waiting: Application) -> None:
-    """It answers records of the old assignment under the new one's lease: the same attack finds that."""
-    feeder = come_and_go(waiting, "epoch-after-consume", patience_s=3)
-    kinds = dict(waiting.kinds())
-    died = [number for number, worker in enumerate(waiting.workers) if worker.poll() not in (None, 0)]
-    wrong = kinds != {"SCORED": feeder.fresh, "DUPLICATE": feeder.count - feeder.fresh}
-    assert died or wrong
 
 
 def test_a_rebalance_during_a_slow_score(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,20 +97,3 @@ def test_a_second_signal_ends_a_worker_at_once(application: Application) -> None
     app.drained()
     assert dict(app.kinds()) == {"SCORED": 400}
     right(app)
-
-
-def test_a_zombie_does_no_harm(application: Application) -> None:
-    """Stopped for longer than session and transaction, replaced, then woken: it commits nothing and comes back by itself."""
-    app = application
-    feeder = Feeder(app, 24_000, 2_000, 17)
-    app.supervise(1, instance="z")
-    until(lambda: feeder.sent - app.lag() > 2_000, 30)
-    zombie = app.pid("z-00")
-    assert zombie is not None
-    os.kill(zombie, signal.SIGSTOP)
-    app.start("t-00")
-    until(lambda: feeder.sent - app.lag() > 16_000, 60, what="the takeover")
-    os.kill(zombie, signal.SIGCONT)
-    feeder.done()
-    app.drained()
-    right(app, feeder)
