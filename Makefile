@@ -10,7 +10,7 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3.14 
 GOOD_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-peers test-long lint check clean system
+.PHONY: help setup demo test bench bench-peers test-long chaos lint check clean system
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -31,6 +31,9 @@ bench-peers: $(VENV)/installed-test ## the same, with Kafka Streams in turns; ne
 
 test-long: $(VENV)/installed-test ## run the long tier
 	@$(BIN)/pytest -m long
+
+chaos: $(VENV)/installed-test ## attack for up to half an hour: PART=kills|brokers|zombies|endtxn|churn|state|fuzz|soak SEED= TIME=
+	@$(BIN)/python -m tests.faults $(PART) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME))
 
 lint: $(VENV)/installed-test ## style and types
 	@$(BIN)/ruff check .
