@@ -29,11 +29,12 @@ OWNED: dict[str, str] = {
     "delivery.report.only.error": "the frames' offsets are the state's checkpoints",
     "enable.idempotence": "transactions need it",
     "enable.partition.eof": "the source reads records only",
-    "group.protocol": "the classic protocol gives a restarted worker its partitions back at once",
     "group.id": "it is `<app.id>.scorer`",
     "group.instance.id": "it is the slot's name; see --instance",
     "isolation.level": "aborted requests must not be answered",
+    "group.remote.assignor": "partition i of every lane must land on one worker",
     "partition.assignment.strategy": "partition i of every lane must land on one worker",
+    "retry.backoff.ms": "a commit that took longer than a retry is how a late request is noticed",
     "session.timeout.ms": "see limits.session_ms",
     "max.poll.interval.ms": "see limits.max_poll_ms",
     "transaction.timeout.ms": "see limits.transaction_ms",
@@ -156,6 +157,8 @@ class Settings(Section):
                 raise PydanticCustomError(
                     "owned", "`{key}` is not yours to set: {why}", {"key": key, "why": OWNED[key]}
                 )
+        if value.get("group.protocol", "classic") not in ("classic", "consumer"):
+            raise ValueError('`"group.protocol"` is "classic" or "consumer"')
         if "bootstrap.servers" not in value:
             raise ValueError('`"bootstrap.servers"` is missing, for example "127.0.0.1:19092"')
         return value

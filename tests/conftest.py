@@ -52,6 +52,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             artifacts.provide(artifact, java.program, print)
 
 
+SOONER = {
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "3000",
+    "group.consumer.min.heartbeat.interval.ms": "200",
+    "group.consumer.heartbeat.interval.ms": "500",
+}
+"""Under the consumer protocol it is the broker that says when a member is missed: 45 s by default."""
+
+
 @pytest.fixture(scope="session")
 def session_proxy() -> Iterator[Proxy]:
     """The proxy before the session's broker."""
@@ -73,7 +82,7 @@ def stack(
 ) -> Iterator[Stack]:
     """One broker and one registry for the whole session, on free ports; ended even if the session is killed."""
     began, folder = time.monotonic(), tmp_path_factory.mktemp("stack")
-    with Stack(folder, broker_settings=session_proxy.settings) as stack:
+    with Stack(folder, broker_settings=lambda settings: session_proxy.settings(settings) | SOONER) as stack:
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             print(f"\n[the stack started in {time.monotonic() - began:.1f} s: {stack.bootstrap}]")

@@ -200,14 +200,13 @@ class Admin:
         return answer is None or AclOperation.READ in (answer.authorized_operations or ())
 
     def assigned(self, group: str) -> dict[str, frozenset[TP]]:
-        """Return what each member of a group was assigned, by its instance id; who has none is left out."""
+        """Return what each member of a group was assigned, by its instance id, or by its client id if it has none."""
         answer = self._group(group)
         return {
-            member.group_instance_id: frozenset(
+            member.group_instance_id or member.client_id: frozenset(
                 TP(tp.topic, tp.partition) for tp in member.assignment.topic_partitions or ()
             )
             for member in (() if answer is None else answer.members)
-            if member.group_instance_id
         }
 
     def delete_records(self, before: Mapping[TP, int]) -> None:

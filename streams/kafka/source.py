@@ -4,6 +4,11 @@ Rebalance callbacks run inside `consume()`, and one call can revoke, assign *and
 So the epoch is read before the call; if it changed when the call returns, all its records are dropped and the caller
 gets an Assignment, and nothing is fetched before `start`. Group metadata is taken right after the `consume()` that returned the
 batch: metadata taken later could be accepted for a partition that is no longer owned.
+
+The group's protocol is classic, with static membership: a worker that was killed has its partitions back at once. Under
+the consumer protocol (KIP-848) partitions come and go one by one, and a lane's may come before the other lanes' of the same
+number: such a one is kept paused, and is owned when all have come. There are no static members: who is killed is missed
+for the broker's session time-out, 45 s by default.
 """
 
 import time
@@ -59,8 +64,13 @@ class KafkaSource:
         self._told = 0
         self._session_s = session_ms / 1000
         self._polled = time.monotonic()
+        self._incremental = client.get("group.protocol") == "consumer"
+        self._given: frozenset[TP] = frozenset()
+        """What the group has assigned; under the consumer protocol a part of it may wait for the other lanes'."""
         self._assigned: frozenset[TP] = frozenset()
         self._settled = False
+        self._stuck: frozenset[TP] = frozenset()
+        """Partitions whose fetcher gave up, because its position was deleted; it must be begun anew."""
         self._sought: dict[TP, int] = {}
         """Where each partition was last told to go on; the client knows no position before the first record after that."""
         self._errors = Told(instance)
@@ -73,13 +83,9 @@ class KafkaSource:
             "queued.min.messages": 100_000,
             "fetch.queue.backoff.ms": 20,
             "queued.max.messages.kbytes": queue_kbytes,
+            "client.id": instance,
             **client,
             "group.id": group,
-            "group.instance.id": instance,
-            "group.protocol": "classic",
-            "partition.assignment.strategy": "range",
-            "session.timeout.ms": session_ms,
-            "heartbeat.interval.ms": max(session_ms // 4, 250),
             "max.poll.interval.ms": max_poll_ms,
             "auto.offset.reset": "error",
             "enable.auto.commit": False,
@@ -88,6 +94,15 @@ class KafkaSource:
             "error_cb": self._on_error,
             "logger": QUIET,
         }
+        if self._incremental:
+            settings |= {"group.remote.assignor": "range"}
+        else:
+            settings |= {
+                "group.instance.id": instance,
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(session_ms // 4, 250),
+            }
         self._consumer: Consumer = Consumer(settings)
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
@@ -139,6 +154,14 @@ class KafkaSource:
         """Start reading the assignment last returned, each partition from its offset."""
         if frozenset(positions) == self._assigned and self._told == self._epoch:
             tps = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
+            if self._incremental:
+                stuck = [tp for tp in tps if TP(tp.topic, tp.partition) in self._stuck]
+                if stuck:
+                    self._consumer.incremental_unassign(stuck)
+                    self._consumer.incremental_assign(stuck)
+                self._stuck = frozenset()
+                self.resume(positions)
+                return
             self._consumer.assign(tps)
             self._sought = dict(positions)
             self._consumer.resume(tps)  # one that was held under the last assignment may still be paused
@@ -177,7 +200,7 @@ class KafkaSource:
             self._consumer.unsubscribe()
             deadline = time.monotonic() + LEAVE_S
             self._consumer.poll(0.1)
-            while self._assigned and time.monotonic() < deadline:
+            while self._given and time.monotonic() < deadline:
                 self._consumer.poll(0.1)
         finally:
             self._consumer.close()
@@ -209,13 +232,28 @@ class KafkaSource:
 
     def _lose(self, message: "Message[bytes, bytes]") -> None:
         log.warning("position lost", topic=message.topic(), partition=message.partition(), why=str(message.error()))
-        self._own(self._consumer, self._assigned)
+        self._stuck |= {TP(message.topic() or "", message.partition() or 0)}
+        self._own(self._consumer, self._given)
 
     def _stop(self, error: KafkaError, silent_s: float, topic: str | None = None) -> Stop:
         return stop_for(error, topic, self._group, self._instance, lost_session=silent_s > self._session_s)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._own(consumer, frozenset(TP(tp.topic, tp.partition) for tp in partitions))
+        tps = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
+        if self._incremental:
+            consumer.incremental_assign(partitions)
+            tps |= self._given
+        self._own(consumer, tps)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._incremental:
+            consumer.incremental_unassign(partitions)
+            self._own(consumer, self._given - {TP(tp.topic, tp.partition) for tp in partitions})
+            return
+        consumer.unassign()
+        self._given = self._assigned = frozenset()
+        self._settled, self._sought = False, {}
+        self._epoch += 1
 
     def _own(self, consumer: Consumer, tps: frozenset[TP]) -> None:
         """Own these partitions, and fetch nothing before recovery has said from where.
@@ -223,18 +261,22 @@ class KafkaSource:
         No made-up offset will do: one below the log's start stops the fetcher for good (a later seek fails with _STATE),
         and the answer to a query for the log's end may come after the seek and override it.
         """
-        consumer.assign([])
-        self._assigned, self._settled, self._sought = tps, True, {}
-        self._epoch += 1
-
-    def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        consumer.unassign()
-        self._assigned, self._settled, self._sought = frozenset(), False, {}
+        if self._incremental:
+            consumer.pause([TopicPartition(*tp) for tp in tps])
+        else:
+            consumer.assign([])
+        self._given, self._settled, self._sought = tps, True, {}
+        self._assigned = tps if not self._incremental else _whole(tps, self._topics)
         self._epoch += 1
 
     def _on_error(self, error: KafkaError) -> None:
         self._suspicious = self._suspicious or error.code() in MISSING
         self._errors.tell(error)
+
+
+def _whole(tps: frozenset[TP], topics: list[str]) -> frozenset[TP]:
+    """Return those whose number has come of every topic: partition i of all lanes shares one state."""
+    return frozenset(tp for tp in tps if all(TP(topic, tp.partition) in tps for topic in topics))
 
 
 def _batch(lease: Lease, messages: "list[Message[bytes, bytes]]") -> Batch:

@@ -5,11 +5,14 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.verify import verify
 from tests.integration.application import Application, produce_all, until
+
+HALF_S = 120.0
 
 
 class Reader:
@@ -52,6 +55,16 @@ class Reader:
         """Note that something is being broken now."""
         self.faults.append(time.monotonic())
         self.early = self.seen.total()
+
+    def half(self, feeder: "Feeder", disturb: Callable[[], object] = lambda: None) -> None:
+        """Wait until more than half of the answers were seen before the last fault, which `disturb` makes anew."""
+        feeder.hurry()
+        deadline = time.monotonic() + HALF_S
+        while self.early <= feeder.count / 2:
+            assert time.monotonic() < deadline, f"{self.early} of {feeder.count} answers seen in {HALF_S} s"
+            disturb()
+            self.fault()
+            self._stop.wait(0.05)
 
     def silences(self) -> list[float]:
         """Return, of each fault, the seconds until an answer was seen on every partition, as far as answers were due."""

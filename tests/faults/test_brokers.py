@@ -66,10 +66,7 @@ def test_a_storm_of_brokers(
             silent[kind].append(time.monotonic() - reader.faults[-1])
             if kind != "quorum":
                 cluster.start(*gone)
-        while reader.early <= feeder.count / 2:
-            reader.fault()
-            time.sleep(0.1)
-        feeder.hurry()
+        reader.half(feeder)
         feeder.done()
         app.drained(120)
         verdict = judge(app, seed, reader=reader, feeder=feeder)

@@ -2,13 +2,16 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
+from streams.dev import Stack
 from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
 from tests.faults.oracle import judge
-from tests.integration.application import Application, until
+from tests.integration.application import QUICK, Application, until
 
 
 class Churn(NamedTuple):
@@ -26,9 +29,36 @@ LONG = Churn(100, 300_000, 1_000)
 @pytest.mark.parametrize(
     "churn", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
 )
-def test_churn(waiting: Application, churn: Churn, seed: int, result: Callable[..., None]) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_churn(
+    stack: Stack, unique: str, tmp_path: Path, protocol: str, churn: Churn, seed: int, result: Callable[..., None]
+) -> None:
     """One to four workers; each move is a newcomer, one who leaves in order, or one who is killed and not replaced."""
-    app, chance = waiting, random.Random(seed)
+    app = Application(
+        stack,
+        unique,
+        tmp_path,
+        lanes=("live", "bulk"),
+        partitions=4,
+        more=f"{QUICK}[batch]\nage_ms = 150\n",
+        client=f'"group.protocol" = "{protocol}"\n',
+    )
+    try:
+        come_and_go(app, protocol, churn, seed, result)
+    finally:
+        app.stop()
+
+
+def group_type(app: Application) -> str:
+    """Return the protocol that the group really speaks."""
+    admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})  # its answers come only while it is there
+    groups = admin.describe_consumer_groups([app.settings.group], request_timeout=10)
+    return str(groups[app.settings.group].result(20).type.name).lower()
+
+
+def come_and_go(app: Application, protocol: str, churn: Churn, seed: int, result: Callable[..., None]) -> None:
+    """Attack an application, and judge it."""
+    chance = random.Random(seed)
     reader, feeder = Reader(app), Feeder(app, churn.requests, churn.rate, seed)
     workers = [app.start("c-000", "marks,slow-scores")]
     until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
@@ -46,9 +76,8 @@ def test_churn(waiting: Application, churn: Churn, seed: int, result: Callable[.
             workers.pop(chance.randrange(len(workers))).kill()
             kinds["killed"] += 1
         answers_everywhere(reader, feeder)
-    while reader.early <= feeder.count / 2:
-        reader.fault()
-        feeder.hurry()
+    reader.half(feeder)
+    assert group_type(app) == protocol
     feeder.done()
     app.drained(120)
     verdict = judge(app, seed, reader=reader, feeder=feeder)
@@ -56,7 +85,8 @@ def test_churn(waiting: Application, churn: Churn, seed: int, result: Callable[.
     silences = reader.silences()
     result(
         "workers come and go",
-        f"{feeder.count:,} requests, 1 to 4 workers, 4 partitions, polls of 150 ms, scores of up to 0.3 s",
+        f"{feeder.count:,} requests, 1 to 4 workers, 4 partitions of 2 lanes, the {protocol} protocol, polls of 150 ms, scores "
+        "of up to 0.3 s",
         ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         f"0 violations; {verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not "
         f"committed; answers on every partition after {quantile(silences, 0.5):.1f} s (median), {silences[-1]:.1f} s (longest)",

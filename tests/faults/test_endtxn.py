@@ -149,7 +149,7 @@ class Volley(NamedTuple):
 
 
 CI = Volley(40, 6_000, 300)
-LONG = Volley(500, 100_000, 400)
+LONG = Volley(500, 50_000, 150)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_an_application_under_late_endtxns(
         feeder.hurry()
         feeder.done()
         with contextlib.nullcontext() if defence else contextlib.suppress(AssertionError):
-            app.drained(60 if workers.poll() is None else 0)
+            app.drained(300 if workers.poll() is None else 0)
         verdict = judge(app, seed, reader=reader, feeder=feeder)
     finally:
         app.stop()

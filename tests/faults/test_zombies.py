@@ -83,10 +83,7 @@ def test_zombies(app: Application, graveyard: Graveyard, seed: int, result: Call
             until(lambda: shares(app) == [2, 2, 2], REJOIN_S, what="three workers with two partitions each")
         )
         answers_everywhere(reader, feeder)
-    while reader.early <= feeder.count / 2:
-        reader.fault()
-        feeder.hurry()
-        time.sleep(0.05)
+    reader.half(feeder)
     feeder.done()
     app.drained(120)
     verdict = judge(app, seed, reader=reader, feeder=feeder)

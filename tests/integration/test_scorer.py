@@ -27,9 +27,9 @@ from tests.integration.application import Application, until
 
 
 @pytest.fixture
-def application(stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
-    """A fresh application; its processes end with the test."""
-    app = Application(stack, unique, tmp_path)
+def application(request: pytest.FixtureRequest, stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
+    """A fresh application, under the classic protocol unless a test says otherwise; its processes end with the test."""
+    app = Application(stack, unique, tmp_path, client=getattr(request, "param", ""))
     yield app
     app.stop()
 
@@ -251,6 +251,9 @@ def test_two_lanes_share_one_memory(stack: Stack, unique: str, tmp_path: Path) -
         app.stop()
 
 
+@pytest.mark.parametrize(
+    "application", ["", '"group.protocol" = "consumer"\n'], indirect=True, ids=["classic", "consumer"]
+)
 def test_sigterm_hands_over_at_once(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
     """A static member does not leave by close(): the next worker has the partitions long before the session time-out."""
     app = application
@@ -345,6 +348,9 @@ def test_requests_deleted_before_they_were_read_are_a_gap(application: Applicati
     assert app.kinds()["SCORED"] == 36
 
 
+@pytest.mark.parametrize(
+    "application", ["", '"group.protocol" = "consumer"\n'], indirect=True, ids=["classic", "consumer"]
+)
 def test_retention_that_overtakes_a_running_worker_is_a_gap(application: Application) -> None:
     """The position is deleted under a worker that lives: it recovers as if it were assigned anew, and says GAP."""
     app = application
