@@ -26,7 +26,8 @@ def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bo
 
     Committed offsets are read first, and that waits for pending transactions; then the changelog's end, open
     transactions included; then the state is restored up to there; then the changelog's frames must agree with the
-    committed offsets. Requests that retention deleted before they were read become one GAP record.
+    committed offsets; where they do not because those have moved on meanwhile, it is all done again. Requests that
+    retention deleted before they were read become one GAP record.
 
     Args:
         tps: the assignment.
@@ -40,15 +41,25 @@ def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bo
     _same_topics(edges.source.topic_ids(), app)
     if edges.changelog.topic_id() != app.changelog_id:
         raise _forgotten("it was deleted and created again while this worker ran")
-    committed = edges.source.committed(tps)
     partitions = sorted({tp.partition for tp in tps})
-    logs = edges.changelog.bounds(partitions)
-    for partition, bounds in logs.items():
-        if not _restore(partition, bounds, edges, app.changelog_id, goes_on):
-            return None
-    positions = {
-        tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app) for tp in sorted(tps)
-    }
+    while True:
+        committed = edges.source.committed(tps)
+        logs = edges.changelog.bounds(partitions)
+        for partition, bounds in logs.items():
+            if not _restore(partition, bounds, edges, app.changelog_id, goes_on):
+                return None
+        try:
+            positions = {
+                tp: _agreed(tp, committed[tp], _frame(edges.store, tp), logs[tp.partition][0], app)
+                for tp in sorted(tps)
+            }
+            break
+        except OffsetsError:
+            # a worker that was frozen here may have been replaced, and its successor has gone on: no reason to stop
+            if not goes_on():
+                return None
+            if edges.source.committed(tps) == committed:
+                raise
     for tp, (start, end) in edges.source.bounds(tps).items():
         if positions[tp] > end:
             raise OffsetsError(

@@ -95,5 +95,5 @@ class Book(NamedTuple):
     """Dead-letter topic of each request topic."""
     unreadable: Sequence[str]
     """Coordinates, and what is wrong."""
-    open: Mapping[TP, Range] | None = None
+    hidden: Mapping[TP, Range] | None = None
     """At rest: of each log with an open transaction, the offsets that it keeps from readers. None: workers may run."""

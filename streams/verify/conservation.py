@@ -46,7 +46,7 @@ def judge(book: Book, window_ms: int, shown: int = 20) -> Report:
     twice_scored(book, window_ms, ledger)
     unfounded(book, answers, ledger)
     rows = [_partition(part, answers, book, ledger) for part in book.partitions]
-    for tp, range_ in (book.open or {}).items():
+    for tp, range_ in (book.hidden or {}).items():
         ledger.violation(
             "HANGING", 1, [f"{tp}@{range_.begin}: a transaction is open, and hides what is up to {range_.end}"]
         )
@@ -94,7 +94,7 @@ def _partition(part: Partition, answers: Ordered, book: Book, ledger: Ledger) ->
     if start is None and TP(book.outcomes, part.tp.partition) not in book.cut:
         ledger.unsure("partitions without a START record; `streams topics apply` writes it", 1)
         return row
-    if book.open is not None:
+    if book.hidden is not None:
         late = part.requests[part.requests >= part.committed]
         ledger.violation("UNANSWERED", len(late), (f"{part.tp}@{offset} waits for its answer" for offset in late))
     claimed = max(start or 0, part.log_start)

@@ -113,3 +113,22 @@ def freeze(app: Application, where: str) -> int:
     until((folder / "frozen").exists, 60, what=f"a worker at {where}")
     until(lambda: (folder / "frozen").read_text() != "", 5)
     return int((folder / "frozen").read_text())
+
+
+@pytest.mark.parametrize("where", ["looked-up-committed", "restoring"])
+def test_a_worker_that_freezes_while_it_recovers(app: Application, where: str, seed: int) -> None:
+    """When it wakes, its successor has moved the offsets on: that is no reason to stop, and to ask for a person."""
+    reader, feeder = Reader(app), Feeder(app, 6_000, 1_000, seed)
+    (app.home / "points").mkdir()
+    (app.home / "points" / where).write_text("freeze")
+    app.supervise(1, instance="z", mutant="marks,points")
+    until((app.home / "points" / "frozen").exists, 30, what="a worker in its recovery")
+    app.start("t-00", "marks")
+    until(lambda: feeder.sent - app.lag() > 3_000, 60, what="the takeover")
+    reader.fault()
+    os.kill(int((app.home / "points" / "frozen").read_text()), signal.SIGCONT)
+    feeder.done()
+    app.drained()
+    until(lambda: shares(app) == [3, 3], REJOIN_S, what="two workers with three partitions each")
+    assert "OFFSETS_WENT" not in app.log("supervisor-z")
+    judge(app, seed, reader=reader, feeder=feeder).right()

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
-from streams.ports import Edges
+from streams.ports import Edges, Observer
 from streams.records import TP, Batch, Floats, Put, Step
 from streams.recovery import recover
 from streams.state.memory import MemoryStore
@@ -211,6 +211,27 @@ def test_a_changelog_recreated_under_live_workers_is_noticed_by_the_next_recover
     with pytest.raises(OffsetsError, match=r"CHANGELOG_RECREATED.*a worker that was there before"):
         live(log)
     assert [] == log.terminals
+
+
+def test_offsets_that_move_while_it_recovers_are_looked_up_again() -> None:
+    """Another worker, its successor after a freeze, commits between its look at the offsets and its look at the changelog."""
+    log = Log(numbered(sent(f"r{number}") for number in range(8)))
+
+    class Overtaken(TwinChangelog):
+        asked = 0
+
+        def bounds(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+            self.asked += 1
+            if self.asked == 1:
+                live(log)
+            return super().bounds(partitions)
+
+    changelog = Overtaken(log)
+    source = TwinSource(log)
+    edges = Edges(source, TwinSink(log, iter(())), MemoryStore(), changelog, TwinContracts(), AmountModel(), Observer())
+    source.poll(1, 1)
+    assert log.ends() == recover(TPS, edges, log.app, lambda: True)
+    assert changelog.asked == 2
 
 
 def test_a_restore_that_stands_still_says_so() -> None:

@@ -356,8 +356,8 @@ def test_what_waits_is_said_and_is_no_violation() -> None:
 def test_at_rest_nothing_may_wait_and_no_transaction_be_open() -> None:
     """What is beside running workers the usual state is then a violation, with its name."""
     waiting = book([1, 60], scored(1), committed=50, end=63)
-    assert {"UNANSWERED": 1} == judged(waiting._replace(open={})).violations
-    hanging = book([1], scored(1))._replace(open={TP(RESULTS, 0): Range(7, 9)})
+    assert {"UNANSWERED": 1} == judged(waiting._replace(hidden={})).violations
+    hanging = book([1], scored(1))._replace(hidden={TP(RESULTS, 0): Range(7, 9)})
     report = judged(hanging)
     assert {"HANGING": 1} == report.violations
     assert "HANGING  results[0]@7: a transaction is open, and hides what is up to 9" in report.examples
