@@ -36,17 +36,6 @@ def state_before_commit() -> None:
     Loop._finish = early  # type: ignore[method-assign]
 
 
-def slow_apply() -> None:
-    """No mutant: the product itself, but the moment between commit and local write is as long as the mutant's above."""
-    apply = Loop._apply
-
-    def late(self: Loop, step: Step, ended: Ended) -> None:
-        time.sleep(WINDOW_S)
-        apply(self, step, ended)
-
-    Loop._apply = late  # type: ignore[method-assign]
-
-
 def unknown_is_aborted() -> None:
     """What may be committed is done again; every fifth commit's answer is lost."""
     from streams.kafka.sink import KafkaSink
@@ -62,21 +51,6 @@ def unknown_is_aborted() -> None:
         return ended
 
     KafkaSink.transact = forgetful  # type: ignore[method-assign]
-
-
-def lost_answers() -> None:
-    """No mutant: the product itself, but every fifth commit's answer is lost on its way back."""
-    from streams.kafka.sink import KafkaSink
-
-    transact = KafkaSink.transact
-    calls = [0]
-
-    def deaf(self: KafkaSink, step: Step) -> Ended:
-        ended = transact(self, step)
-        calls[0] += 1
-        return Ended(Outcome.UNKNOWN, {}, "the answer was lost") if calls[0] % 5 == 0 else ended
-
-    KafkaSink.transact = deaf  # type: ignore[method-assign]
 
 
 def no_renewal(self: Any) -> None:
@@ -246,9 +220,7 @@ def _scoring(before: Any) -> None:
 
 MUTANTS = {
     "state-before-commit": state_before_commit,
-    "slow-apply": slow_apply,
     "unknown-is-aborted": unknown_is_aborted,
-    "lost-answers": lost_answers,
     "late-endtxn-accepted": late_endtxn_accepted,
     "epoch-after-consume": epoch_after_consume,
     "slow-score": slow_score,

@@ -7,6 +7,8 @@ late. Each attack here runs with the defence and, by a patch that only tests hav
 
 import contextlib
 import random
+import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -269,3 +271,50 @@ def crash_before_commit(sink: KafkaSink, step: Step) -> None:
     open_, sink.open = sink.open, renewed  # type: ignore[method-assign]
     deadly()
     sink.transact(step)
+
+
+EPOCH_MAX = 32_767
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_epochs_roll_over(application: Application, seed: int, result: Callable[..., None]) -> None:
+    """An epoch has 15 bits, and each renewal takes one: at the limit the coordinator hands out another producer id."""
+    app = application
+    app.ask(["before"])
+    first = app.start()
+    app.drained()
+    first.terminate()
+    first.wait(15)
+    name = f"{app.settings.group}.t-00"
+    producer, epoch = advance(app.stack.bootstrap, name, EPOCH_MAX - 10)
+    app.start(mutant="marks,aborts")  # every abort is followed by a renewal
+    for number in range(80):
+        app.ask([f"r{number}-{more}" for more in range(20)])
+        app.drained()
+    app.stop()
+    after, _ = advance(app.stack.bootstrap, name, 0)
+    assert after != producer, "the limit was not reached"
+    judge(app, seed).right()
+    result(
+        "a producer epoch runs out",
+        "1,601 requests, 1 worker",
+        f"epoch {epoch:,} of {EPOCH_MAX:,} to begin with, a renewal after every fourth transaction",
+        f"0 violations; producer id {producer} became {after}",
+    )
+
+
+def advance(bootstrap: str, name: str, epoch: int) -> tuple[int, int]:
+    """Send InitProducerId until the epoch is at least so high; return producer id and epoch."""
+    host, port = bootstrap.split(":")
+    with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("rb") as answers:
+        while True:
+            body = struct.pack(f">hhih1sh{len(name)}si", 22, 1, 0, 1, b"t", len(name), name.encode(), 10_000)
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            (size,) = struct.unpack(">i", answers.read(4))
+            _, _, error, producer, now = struct.unpack(">iihqh", answers.read(size))
+            if error == 51:  # CONCURRENT_TRANSACTIONS: the last one is still being ended
+                continue
+            assert error == 0, f"error code {error}"
+            if now >= epoch:
+                return producer, now

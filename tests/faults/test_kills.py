@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,22 +13,10 @@ import pytest
 from streams.dev import Stack
 from streams.errors import OffsetsError
 from streams.verify import verify
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, right
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
 from tests.faults.instruments import MOVING_POINTS, POINTS, STARTING_POINTS
 from tests.faults.oracle import judge
 from tests.integration.application import Application, until
-
-
-def kill_some(
-    app: Application, feeder: Feeder, slots: list[str], kills: int, chance: random.Random, *, patience_s: float = 60.0
-) -> None:
-    """Kill a random live worker with -9 each time that some more requests are answered."""
-    for number in range(kills):
-        goal = feeder.count * (number + 1) // (kills + 2)
-        until(lambda goal=goal: feeder.sent - app.lag() >= goal, patience_s, what="progress")  # type: ignore[misc]
-        alive = [pid for pid in map(app.pid, slots) if pid]
-        if alive:
-            os.kill(chance.choice(alive), signal.SIGKILL)
 
 
 def stopped(app: Application) -> bool:
@@ -142,17 +131,6 @@ def test_the_mutant_state_before_commit_goes_red_under_kills(application: Applic
     assert app.lag() > 0
 
 
-def test_kills_between_commit_and_local_write(application: Application) -> None:
-    """The moment in which the log is ahead of the disk, held open for 0.2 s a batch: the restart repeats it from the log."""
-    app = application
-    feeder = Feeder(app, 15_000, 5_000, 7)
-    app.supervise(2, mutant="slow-apply")
-    kill_some(app, feeder, app.slots(2), 6, random.Random(7))
-    feeder.done()
-    app.drained(90)
-    right(app, feeder)
-
-
 def test_a_killed_worker_has_its_partitions_back_long_before_its_session_ends(
     stack: Stack, unique: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,17 +153,6 @@ def test_a_killed_worker_has_its_partitions_back_long_before_its_session_ends(
         app.stop()
 
 
-def test_lost_commit_answers_are_recovered_from_the_log(application: Application) -> None:
-    """Every fifth commit's answer is lost: the outcome is unknown, the worker restarts and looks; nothing doubled or lost."""
-    app = application
-    feeder = Feeder(app, 10_000, 5_000, 3)
-    app.supervise(1, mutant="lost-answers")
-    feeder.done()
-    app.drained(90)
-    assert "outcome is unknown" in app.log("supervisor-s")
-    right(app, feeder)
-
-
 def test_the_mutant_unknown_is_aborted_goes_red(application: Application) -> None:
     """What was committed is done again: `verify` names it DOUBLED, with coordinates."""
     app = application
@@ -196,3 +163,41 @@ def test_the_mutant_unknown_is_aborted_goes_red(application: Application) -> Non
     report = verify(app.settings)
     assert 1 == report.exit_code
     assert report.violations["DOUBLED"] > 0
+
+
+@pytest.mark.parametrize(
+    "times", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
+)
+def test_how_soon_answers_come_again(twelve: Application, times: int, seed: int, result: Callable[..., None]) -> None:
+    """One fault at a time: a worker that is started again, and one that is not and leaves a transaction open behind it."""
+    app, chance = twelve, random.Random(seed)
+    reader, feeder = Reader(app), Feeder(app, times * 9_000, 300, seed)
+    app.supervise(2, mutant="marks")
+    until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
+    restarted, dead = [], []
+    for number in range(times):
+        pid = chance.choice([pid for pid in map(app.pid, app.slots(2)) if pid])
+        reader.fault()
+        os.kill(pid, signal.SIGKILL)
+        answers_everywhere(reader, feeder)
+        restarted.append(time.monotonic() - reader.faults[-1])
+        extra = app.start(f"d-{number:02d}", "marks,points")
+        until(lambda: f"d-{number:02d}" in app.admin.assigned(app.settings.group), 30, what="the third worker")  # noqa: B023
+        until(lambda: "recovered" in app.log(f"d-{number:02d}"), 30, what="its recovery")  # noqa: B023
+        (app.home / "points" / "offsets-sent").touch()
+        extra.wait(30)
+        reader.fault()
+        answers_everywhere(reader, feeder)
+        dead.append(time.monotonic() - reader.faults[-1])
+    reader.half(feeder)
+    feeder.done()
+    app.drained(120)
+    judge(app, seed, reader=reader, feeder=feeder).right()
+    restarted.sort()
+    result(
+        "answers come again soon",
+        f"{feeder.count:,} requests, 300 a second, 2 and 3 workers, 12 partitions, session 3 s, transaction 10 s, abort scan 1 s",
+        f"{times} kill -9 of a worker that is started again, {times} of one that is not, with its transaction open",
+        f"fault to answers on every partition: started again median {quantile(restarted, 0.5):.1f} s, p95 "
+        f"{quantile(restarted, 0.95):.1f} s; dead for good median {quantile(sorted(dead), 0.5):.1f} s, longest {max(dead):.1f} s",
+    )

@@ -78,10 +78,10 @@ def test_kills_while_it_restores(application: Application, seed: int) -> None:
     """With an empty disk, killed after each chunk of the restore, again and again: it comes through, with the same state."""
     app = application
     app.supervise(1, mutant="marks,points,slow-restore")
-    app.ask(f"r{number}" for number in range(2_000))
+    app.ask(f"r{number}" for number in range(1_000))
     app.drained()
     points = app.home / "points"
-    for number in range(3):
+    for number in range(2):
         pid = app.pid("s-00")
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -91,10 +91,10 @@ def test_kills_while_it_restores(application: Application, seed: int) -> None:
         os.kill(pid, signal.SIGKILL)
         until(lambda: not (points / "restoring").exists(), 30, what="a death in the restore")
         until(lambda gone=pid: app.pid("s-00") not in (None, gone), 30, what="the next worker")  # type: ignore[misc]
-    app.ask(f"r{number}" for number in range(2_000))
+    app.ask(f"r{number}" for number in range(1_000))
     app.drained()
     judge(app, seed).right()
-    assert {"SCORED": 2_000, "DUPLICATE": 2_000} == dict(app.kinds())
+    assert {"SCORED": 1_000, "DUPLICATE": 1_000} == dict(app.kinds())
 
 
 @pytest.fixture

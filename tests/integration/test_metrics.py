@@ -191,8 +191,9 @@ def test_between_two_assignments_a_worker_is_not_ready(application: Application)
     first, frozen = app.start("t-00"), app.start("t-01")
     each = (200, "ready; partitions: 1\n")
     until(lambda: each == ask(app, "/readyz") == ask(app, "/readyz", 1), what="each has its share")
-    frozen.send_signal(signal.SIGSTOP)
     app.start("t-02")
+    until(lambda: ask(app, "/livez", 2)[0] != 0, what="the newcomer's port")
+    frozen.send_signal(signal.SIGSTOP)  # not sooner: its session must not end before the newcomer joins
     until(lambda: ask(app, "/readyz") == (503, "waiting for an assignment\n"), what="the revocation")
     assert 200 == ask(app, "/livez")[0]
     assert 0.0 == Scrape(app).value(Metric.ASSIGNED) == Scrape(app).value(Metric.READY)
