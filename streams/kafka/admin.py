@@ -98,15 +98,14 @@ class Admin:
             topic = self._await(f"describing topic {name}", future, {KafkaError.UNKNOWN_TOPIC_OR_PART})
             if topic is not None:
                 described[name] = topic
-        configs = self._configs(described)
         return {
             name: Found(
-                topic_id_bytes(str(topic.topic_id)),
-                len(topic.partitions),
-                len(topic.partitions[0].replicas),
-                configs[name],
+                topic_id_bytes(str(described[name].topic_id)),
+                len(described[name].partitions),
+                len(described[name].partitions[0].replicas),
+                configs,
             )
-            for name, topic in described.items()
+            for name, configs in self._configs(described).items()
         }
 
     def create(self, name: str, partitions: int, replication: int, configs: Mapping[str, str]) -> None:
@@ -235,8 +234,10 @@ class Admin:
         futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
         found: dict[str, Mapping[str, str]] = {}
         for resource, future in futures.items():
-            entries = self._await(f"the settings of topic {resource.name}", future)
-            found[resource.name] = {key: entry.value or "" for key, entry in entries.items()}
+            # another broker may answer than the one that knew the topic, and know it later
+            entries = self._await(f"the settings of topic {resource.name}", future, {KafkaError.UNKNOWN_TOPIC_OR_PART})
+            if entries is not None:
+                found[resource.name] = {key: entry.value or "" for key, entry in entries.items()}
         return found
 
     def _repeat(self, what: str, ask: "Callable[[], Future[Any]]", absent: Collection[int] = ()) -> Any:

@@ -1,11 +1,13 @@
-"""Questions about a group's offsets, while coordinators move and transactions are open."""
+"""Questions to a cluster in motion: topics that are new, coordinators that move, transactions that are open."""
 
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]  # re-exported
 
 from streams.dev import Stack
 from streams.errors import SetupError, Unreachable
@@ -47,6 +49,25 @@ def test_asking_for_offsets_while_coordinators_move_ends_no_process(stack: Stack
         stack.start_broker()
         said, _ = asking.communicate(timeout=60)
         assert (0, True) == (asking.returncode, int(said) > 100)
+
+
+def test_a_new_topic_that_one_broker_does_not_know_yet_is_waited_for(
+    stack: Stack, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three brokers one knew the topic, and another, which was asked for its settings, did not."""
+    admin = Admin({"bootstrap.servers": stack.bootstrap})
+    ask, late = admin._admin.describe_configs, [ConfigResource(ResourceType.TOPIC, f"{unique}.never")] * 2
+
+    def describe(resources: list[ConfigResource], **settings: Any) -> Any:
+        if not late:
+            return ask(resources, **settings)
+        (unknown,) = ask([late.pop()], **settings).values()
+        return dict.fromkeys(resources, unknown)
+
+    monkeypatch.setattr(admin._admin, "describe_configs", describe)
+    admin.create(unique, 1, 1, {})
+    assert not late
+    assert {unique} == set(admin.topics([unique]))
 
 
 def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, unique: str) -> None:
