@@ -102,15 +102,7 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
         batch_bytes=min(BATCH_BYTES, min(_message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
     )
     sink.open()
-    registry = Registry(
-        settings.schema_registry,
-        {lane.topic: lane.lane_subject for lane in settings.requests},
-        model.accepts,
-        drop_extra_fields=model.drop_extra_fields,
-        cache_dir=cache_dir(settings),
-        nodes_max=limits.schema_nodes,
-    )
-    registry.recheck()
+    registry = contracts(settings, model)
     source = KafkaSource(
         settings.kafka,
         topics=[lane.topic for lane in settings.requests],
@@ -123,6 +115,20 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     store = RocksStore(slot.directory / "store")
     changelog = KafkaChangelog(settings.kafka, settings.changelog)
     return Parts(Edges(source, sink, store, changelog, registry, model, observer), app, settings, slot)
+
+
+def contracts(settings: Settings, model: Loaded) -> Registry:
+    """Return what knows how the lanes' values are read; what its cache holds is asked for again."""
+    registry = Registry(
+        settings.schema_registry,
+        {lane.topic: lane.lane_subject for lane in settings.requests},
+        model.accepts,
+        drop_extra_fields=model.drop_extra_fields,
+        cache_dir=cache_dir(settings),
+        nodes_max=settings.limits.schema_nodes,
+    )
+    registry.recheck()
+    return registry
 
 
 def application(settings: Settings, found: Mapping[str, Found]) -> App:

@@ -64,7 +64,6 @@ class KafkaSource:
         self._told = 0
         self._session_s = session_ms / 1000
         self._polled = time.monotonic()
-        self._incremental = client.get("group.protocol") == "consumer"
         self._given: frozenset[TP] = frozenset()
         """What the group has assigned; under the consumer protocol a part of it may wait for the other lanes'."""
         self._assigned: frozenset[TP] = frozenset()
@@ -84,6 +83,7 @@ class KafkaSource:
             "fetch.queue.backoff.ms": 20,
             "queued.max.messages.kbytes": queue_kbytes,
             "client.id": instance,
+            "group.protocol": "classic",
             **client,
             "group.id": group,
             "max.poll.interval.ms": max_poll_ms,
@@ -94,6 +94,7 @@ class KafkaSource:
             "error_cb": self._on_error,
             "logger": QUIET,
         }
+        self._incremental = settings["group.protocol"] == "consumer"
         if self._incremental:
             settings |= {"group.remote.assignor": "range"}
         else:

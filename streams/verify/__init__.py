@@ -52,7 +52,7 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20, at_re
     committed = admin.committed(settings.group, sources)
     ends = admin.offsets(answers, "latest")
     starts = admin.offsets([*sources, *answers], "earliest")
-    open_ = _open(admin, found) if at_rest else None
+    hidden = _hidden(admin, found) if at_rest else None
     heads = admin.offsets(sources, "stable") if at_rest else {tp: committed[tp] or 0 for tp in sources}
     ranges = {tp: (starts[tp], heads[tp]) for tp in sources}
     ranges |= {tp: (starts[tp], ends[tp]) for tp in answers}
@@ -69,10 +69,10 @@ def verify(settings: Settings, *, say: Say | None = None, shown: int = 20, at_re
         for tp in sources
     ]
     cut = frozenset(tp for tp in answers if starts[tp] > 0)
-    return judge(reading.book(partitions, cut, open_), settings.dedupe.window_ms, shown)
+    return judge(reading.book(partitions, cut, hidden), settings.dedupe.window_ms, shown)
 
 
-def _open(admin: Admin, found: Mapping[str, Found]) -> dict[TP, Range]:
+def _hidden(admin: Admin, found: Mapping[str, Found]) -> dict[TP, Range]:
     """Return what open transactions keep from read_committed readers, of each log that has one."""
     tps = [TP(name, partition) for name, topic in found.items() for partition in range(topic.partitions)]
     stable, ends = admin.offsets(tps, "stable"), admin.offsets(tps, "latest")

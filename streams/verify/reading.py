@@ -60,7 +60,7 @@ class Reading:
         """Return the offsets of the requests that were taken from one partition."""
         return _ints(self._requests.get(tp, array("q")))
 
-    def book(self, partitions: list[Partition], cut: frozenset[TP], open_: Mapping[TP, Range] | None) -> Book:
+    def book(self, partitions: list[Partition], cut: frozenset[TP], hidden: Mapping[TP, Range] | None) -> Book:
         """Return everything that was read."""
         settings = self._settings
         return Book(
@@ -83,7 +83,7 @@ class Reading:
             settings.outcomes,
             {topic: settings.dlq(topic) for topic in self._lanes},
             self._unreadable,
-            open_,
+            hidden,
         )
 
     def _each(

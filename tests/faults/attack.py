@@ -5,14 +5,17 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from typing import Any
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.verify import verify
 from tests.integration.application import Application, produce_all, until
 
 HALF_S = 120.0
+STORM_LIMIT = 4
+"""A storm that lasts too long has at most so many times its requests."""
 IN_FLIGHT_S = 0.5
 """What comes so soon after a fault was on its way before it, and does not count as an answer after it."""
 
@@ -58,13 +61,12 @@ class Reader:
         self.faults.append(time.monotonic())
         self.early = self.seen.total()
 
-    def half(self, feeder: "Feeder", disturb: Callable[[], object] = lambda: None) -> None:
-        """Wait until more than half of the answers were seen before the last fault, which `disturb` makes anew."""
+    def half(self, feeder: "Feeder") -> None:
+        """Wait until more than half of the answers were seen, and call that the last fault's moment."""
         feeder.hurry()
         deadline = time.monotonic() + HALF_S
         while self.early <= feeder.count / 2:
             assert time.monotonic() < deadline, f"{self.early} of {feeder.count} answers seen in {HALF_S} s"
-            disturb()
             self.fault()
             self._stop.wait(0.05)
 
@@ -88,32 +90,16 @@ class Reader:
         self._stop.set()
         self._thread.join(10)
 
-    def finish(self) -> None:
-        """Stop, and compare with a reader that comes after everything: the same records, each once."""
-        after = Counter(
-            (m.topic(), m.partition(), m.offset())
-            for m in self.app.read([self.app.settings.results, self.app.settings.outcomes])
-        )
-        until(lambda: sum(self.seen.values()) >= sum(after.values()), 20, what="the watcher's end")
-        self._stop.set()
-        self._thread.join(10)
-        assert after == self.seen
-
 
 class Feeder:
-    """Sends requests at a bounded rate in the background: `count` of them, one in five a repeat."""
+    """Sends requests at a bounded rate in the background, one in five a repeat: `count` of them, or while a storm lasts."""
 
-    def __init__(self, app: Application, count: int, rate: int, seed: int) -> None:
+    def __init__(self, app: Application, count: int, rate: int, seed: int, *, storm: bool = False) -> None:
+        """Begin; in a storm, go on after `count` until told to hurry, so that no fault finds nothing to do."""
         self.app, self.count, self.rate = app, count, rate
-        chance = random.Random(seed)
-        fresh = 0
-        self.ids: list[str] = []
-        for _ in range(count):
-            again = fresh > 10 and chance.random() < 0.2
-            self.ids.append(f"r{chance.randrange(max(0, fresh - 4_000), fresh)}" if again else f"r{fresh}")
-            fresh += not again
-        self.fresh = fresh
-        self.sent = 0
+        self.sent = self.fresh = 0
+        self._chance = random.Random(seed)
+        self._limit = count * STORM_LIMIT if storm else count
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -121,20 +107,55 @@ class Feeder:
     def _run(self) -> None:
         step = max(1, self.rate // 10)
         begun, producer = time.monotonic(), self.app.producer()
-        for at in range(0, self.count, step):
-            records = ((name.encode(), self.app.value(name)) for name in self.ids[at : at + step])
+        while (left := (self.count if self._hurry.is_set() else self._limit) - self.sent) > 0:
+            names = [self._name() for _ in range(min(step, left))]
+            records = ((name.encode(), self.app.value(name)) for name in names)
             self.app.sent += produce_all(producer, self.app.lanes[0], records)
-            self.sent = min(at + step, self.count)
+            self.sent += len(names)
             self._hurry.wait(max(0.0, begun + self.sent / self.rate - time.monotonic()))
+        self.count = self.sent
+
+    def _name(self) -> str:
+        if self.fresh > 10 and self._chance.random() < 0.2:
+            return f"r{self._chance.randrange(max(0, self.fresh - 4_000), self.fresh)}"
+        self.fresh += 1
+        return f"r{self.fresh - 1}"
 
     def hurry(self) -> None:
-        """Send what is left as fast as it goes."""
+        """Send what is left of the count as fast as it goes, and no more."""
         self._hurry.set()
 
     def done(self) -> None:
         """Wait until everything is sent."""
         self._thread.join(120)
-        assert self.count == self.sent
+        assert not self._thread.is_alive(), f"{self.sent:,} of {self.count:,} requests sent"
+
+
+def sizes(name: str, small: Any, large: Any, seconds: int) -> pytest.MarkDecorator:
+    """Run a test small every time, and large in the long tier, where it may take so many seconds."""
+    marks = [pytest.mark.long, pytest.mark.timeout(seconds)]
+    return pytest.mark.parametrize(name, [small, pytest.param(large, marks=marks)], ids=["ci", "long"])
+
+
+def arm(app: Application, point: str, fate: str = "kill") -> None:
+    """Make the next worker that comes to a crash point die there, or "freeze", or "nap" before it dies."""
+    folder = app.home / "points"
+    folder.mkdir(exist_ok=True)
+    (folder / "frozen").unlink(missing_ok=True)
+    (folder / ".arming").write_text(fate)
+    (folder / ".arming").rename(folder / point)  # at once: a worker must not find it while it is still empty
+
+
+def taken(app: Application, point: str) -> bool:
+    """Return whether a worker has come to the point that was armed."""
+    return not (app.home / "points" / point).exists()
+
+
+def frozen(app: Application, seconds: float = 60.0) -> int:
+    """Wait until a worker is frozen at the point that was armed; return its pid."""
+    told = app.home / "points" / "frozen"
+    until(lambda: told.exists() and told.read_text() != "", seconds, what="a frozen worker")
+    return int(told.read_text())
 
 
 def answers_everywhere(reader: Reader, feeder: Feeder) -> None:

@@ -2,7 +2,7 @@
 
 `marks`: every record carries the attempt that wrote it, and a journal says of each attempt how much it wrote and how it
 ended for the worker. `points`: a file named after a crash point, in the folder `points` beside the config, kills the next
-worker that comes there, once; with "freeze" in it, stops it there until somebody lets it go on; with "nap", kills it a
+worker that comes there, once (see `attack.arm`); with "freeze" in it, stops it there until somebody lets it go on; with "nap", kills it a
 second later.
 """
 

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streams import __version__
-from streams.assembly import application
-from streams.avro.registry import Registry
+from streams.assembly import application, contracts
 from streams.dev.artifacts import KAFKA_VERSION
 from streams.frames import is_frame
 from streams.kafka import client_version
@@ -34,7 +33,6 @@ from streams.models.store import open_store
 from streams.packs import unpack
 from streams.pipeline import plan, read, settle
 from streams.records import TP, Lease
-from streams.registering import cache_dir
 from streams.state.rocks import RocksStore
 from streams.topics import names
 from streams.verify import verify
@@ -60,6 +58,11 @@ class Verdict(NamedTuple):
             for name, texts in sorted(self.violations.items())
         ]
         return "\n".join([self.context, f"looked at: {dict(self.counts)}", *(lines or ["no violation"])])
+
+    @property
+    def transactions(self) -> str:
+        """How many attempts there were, and how many of them were not committed, in words."""
+        return f"{self.counts['attempts not committed']} of {self.counts['attempts']:,} transactions not committed"
 
     def right(self) -> None:
         """Assert that nothing was found."""
@@ -107,6 +110,15 @@ def judge(app: Application, seed: int, *, reader: Reader | None = None, feeder: 
         f"Python {platform.python_version()}, {os.cpu_count()} cores"
     )
     return Verdict(found, counts, context)
+
+
+def survived(app: Application, seed: int, reader: Reader, feeder: Feeder, *, seconds: float = 120.0) -> Verdict:
+    """Wait until everything is sent and answered, and assert that nothing is wrong with it."""
+    feeder.done()
+    app.drained(seconds)
+    verdict = judge(app, seed, reader=reader, feeder=feeder)
+    verdict.right()
+    return verdict
 
 
 def committed(app: Application) -> Committed:
@@ -170,15 +182,7 @@ def _fold(app: Application, seen: Committed, found: dict[str, list[str]]) -> Non
     settings = app.settings
     pure = application(settings, app.admin.topics(names(settings)))
     model = load(open_store(settings.model.store), settings.model.name, settings.model.version)
-    registry = Registry(
-        settings.schema_registry,
-        {lane.topic: lane.lane_subject for lane in settings.requests},
-        model.accepts,
-        drop_extra_fields=model.drop_extra_fields,
-        cache_dir=cache_dir(settings),
-        nodes_max=settings.limits.schema_nodes,
-    )
-    registry.recheck()
+    registry = contracts(settings, model)
     one_lane = len({tp.topic for tp in seen.requests}) <= 1
     expected: Counter[tuple[Any, ...]] = Counter()
     for tp, messages in seen.requests.items():

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 
 from streams.dev import Stack
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, sizes
 from tests.faults.cluster import NODES, Cluster
-from tests.faults.oracle import judge
+from tests.faults.oracle import survived
 from tests.integration.application import QUICK, Application, until
 
 QUORUM_LOST_S = 20.0
@@ -38,9 +38,7 @@ def cluster(stack: Stack, tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.mark.parametrize(
-    "storm", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(2_400)])], ids=["ci", "long"]
-)
+@sizes("storm", CI, LONG, 2_400)
 def test_a_storm_of_brokers(
     cluster: Cluster, storm: Storm, unique: str, tmp_path: Path, seed: int, result: Callable[..., None]
 ) -> None:
@@ -51,7 +49,7 @@ def test_a_storm_of_brokers(
     chance.shuffle(plan)
     silent: dict[str, list[float]] = {"hard": [], "clean": [], "quorum": []}
     try:
-        reader, feeder = Reader(app), Feeder(app, storm.requests, storm.rate, seed)
+        reader, feeder = Reader(app), Feeder(app, storm.requests, storm.rate, seed, storm=True)
         app.supervise(2, mutant="marks")
         until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
         for kind in plan:
@@ -67,12 +65,9 @@ def test_a_storm_of_brokers(
             if kind != "quorum":
                 cluster.start(*gone)
         reader.half(feeder)
-        feeder.done()
-        app.drained(120)
-        verdict = judge(app, seed, reader=reader, feeder=feeder)
+        survived(app, seed, reader, feeder)
     finally:
         app.stop()
-    verdict.right()
     result(
         "brokers die, are restarted, lose their quorum",
         f"{feeder.count:,} requests, 2 workers, 6 partitions, 3 brokers, replication 3, min.isr 2",

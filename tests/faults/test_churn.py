@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streams.dev import Stack
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
-from tests.faults.oracle import judge
+from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, sizes
+from tests.faults.oracle import survived
 from tests.integration.application import QUICK, Application, until
 
 
@@ -26,9 +26,7 @@ CI = Churn(6, 15_000, 800)
 LONG = Churn(100, 300_000, 1_000)
 
 
-@pytest.mark.parametrize(
-    "churn", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
-)
+@sizes("churn", CI, LONG, 1_800)
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_churn(
     stack: Stack, unique: str, tmp_path: Path, protocol: str, churn: Churn, seed: int, result: Callable[..., None]
@@ -59,7 +57,7 @@ def group_type(app: Application) -> str:
 def come_and_go(app: Application, protocol: str, churn: Churn, seed: int, result: Callable[..., None]) -> None:
     """Attack an application, and judge it."""
     chance = random.Random(seed)
-    reader, feeder = Reader(app), Feeder(app, churn.requests, churn.rate, seed)
+    reader, feeder = Reader(app), Feeder(app, churn.requests, churn.rate, seed, storm=True)
     workers = [app.start("c-000", "marks,slow-scores")]
     until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
     kinds = {"joined": 0, "left": 0, "killed": 0}
@@ -78,16 +76,12 @@ def come_and_go(app: Application, protocol: str, churn: Churn, seed: int, result
         answers_everywhere(reader, feeder)
     reader.half(feeder)
     assert group_type(app) == protocol
-    feeder.done()
-    app.drained(120)
-    verdict = judge(app, seed, reader=reader, feeder=feeder)
-    verdict.right()
+    verdict = survived(app, seed, reader, feeder)
     silences = reader.silences()
     result(
         "workers come and go",
         f"{feeder.count:,} requests, 1 to 4 workers, 4 partitions of 2 lanes, the {protocol} protocol, polls of 150 ms, scores "
         "of up to 0.3 s",
         ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
-        f"0 violations; {verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not "
-        f"committed; answers on every partition after {quantile(silences, 0.5):.1f} s (median), {silences[-1]:.1f} s (longest)",
+        f"0 violations; {verdict.transactions}; answers on every partition after {quantile(silences, 0.5):.1f} s (median), {silences[-1]:.1f} s (longest)",
     )

@@ -20,7 +20,7 @@ import pytest
 from streams.dev import Stack
 from streams.kafka.sink import KafkaSink
 from streams.records import Outcome, Step
-from tests.faults.attack import Feeder, Reader
+from tests.faults.attack import Feeder, Reader, sizes
 from tests.faults.mutants import no_renewal
 from tests.faults.oracle import judge
 from tests.faults.proxy import Api, Frame, Harm, Proxy, Rule
@@ -154,9 +154,7 @@ CI = Volley(40, 6_000, 300)
 LONG = Volley(500, 50_000, 150)
 
 
-@pytest.mark.parametrize(
-    "volley", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(900)])], ids=["ci", "long"]
-)
+@sizes("volley", CI, LONG, 900)
 @pytest.mark.parametrize("defence", [True, False], ids=["defended", "undefended"])
 def test_an_application_under_late_endtxns(
     defence: bool,

@@ -13,9 +13,9 @@ import pytest
 from streams.dev import Stack
 from streams.errors import OffsetsError
 from streams.verify import verify
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
+from tests.faults.attack import Feeder, Reader, answers_everywhere, arm, quantile, sizes
 from tests.faults.instruments import MOVING_POINTS, POINTS, STARTING_POINTS
-from tests.faults.oracle import judge
+from tests.faults.oracle import survived
 from tests.integration.application import Application, until
 
 
@@ -38,37 +38,34 @@ CI = Storm(50_000, 700, 20, 1)
 LONG = Storm(1_000_000, 2_500, 100, 3)
 
 
-@pytest.mark.parametrize(
-    "storm", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
-)
+@sizes("storm", CI, LONG, 1_800)
 def test_a_storm_of_kills(twelve: Application, storm: Storm, seed: int, result: Callable[..., None]) -> None:
     """Four workers, twelve partitions: kill -9 at any moment, and at every crash point; the reader looks on all along."""
     app, chance = twelve, random.Random(seed)
-    reader, feeder = Reader(app), Feeder(app, storm.requests, storm.rate, seed)
+    reader, feeder = Reader(app), Feeder(app, storm.requests, storm.rate, seed, storm=True)
     app.supervise(4, mutant="marks,points")
     until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
     rounds = [points for _ in range(storm.times) for points in gusts(chance)]
     kills = 0
     for number, points in enumerate(rounds):
         while kills < storm.kills * (number + 1) // len(rounds):
-            kills += kill_one(app, reader, chance)
+            kill_one(app, reader, chance)
+            kills += 1
         come_to(app, reader, points, number, chance)
         answers_everywhere(reader, feeder)
     while reader.early <= feeder.count / 2:  # most of the reading must be done while things break
-        kills += kill_one(app, reader, chance)
+        kill_one(app, reader, chance)
+        kills += 1
         answers_everywhere(reader, feeder)
     feeder.hurry()
-    feeder.done()
-    app.drained(120)
-    verdict = judge(app, seed, reader=reader, feeder=feeder)
-    verdict.right()
+    verdict = survived(app, seed, reader, feeder)
     silences = reader.silences()
     result(
         "a worker is killed at any moment",
         f"{feeder.count:,} requests, one in five a repeat, 4 workers, 12 partitions",
         f"{kills} kill -9, and a death at each of {len(POINTS + MOVING_POINTS)} crash points, {storm.times} times",
         f"0 violations; {reader.early:,} answers seen before the last fault; "
-        f"{verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not committed; "
+        f"{verdict.transactions}; "
         f"fault to answers on every partition: median {quantile(silences, 0.5):.1f} s, p95 {quantile(silences, 0.95):.1f} s, "
         f"longest {silences[-1]:.1f} s",
     )
@@ -81,13 +78,12 @@ def gusts(chance: random.Random) -> list[list[str]]:
     return chance.sample(gusts, len(gusts))
 
 
-def kill_one(app: Application, reader: Reader, chance: random.Random) -> int:
-    """Kill a random live worker with -9; return 1."""
+def kill_one(app: Application, reader: Reader, chance: random.Random) -> None:
+    """Kill a random live worker with -9."""
     until(lambda: any(map(app.pid, app.slots(4))), 30, what="a live worker")
     pid = chance.choice([pid for pid in map(app.pid, app.slots(4)) if pid])
     reader.fault()
     os.kill(pid, signal.SIGKILL)
-    return 1
 
 
 def come_to(app: Application, reader: Reader, points: Sequence[str], number: int, chance: random.Random) -> None:
@@ -100,7 +96,7 @@ def come_to(app: Application, reader: Reader, points: Sequence[str], number: int
     if "leaving" in points:
         until(lambda: "recovered" in app.log(slot), 30, what="the visitor's assignment")
     for point in points:
-        (folder / point).touch()
+        arm(app, point)
     if visitor is not None and "leaving" in points:
         visitor.terminate()
     for point in points:
@@ -165,13 +161,11 @@ def test_the_mutant_unknown_is_aborted_goes_red(application: Application) -> Non
     assert report.violations["DOUBLED"] > 0
 
 
-@pytest.mark.parametrize(
-    "times", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
-)
+@sizes("times", 1, 20, 1_800)
 def test_how_soon_answers_come_again(twelve: Application, times: int, seed: int, result: Callable[..., None]) -> None:
     """One fault at a time: a worker that is started again, and one that is not and leaves a transaction open behind it."""
     app, chance = twelve, random.Random(seed)
-    reader, feeder = Reader(app), Feeder(app, times * 9_000, 300, seed)
+    reader, feeder = Reader(app), Feeder(app, times * 9_000, 300, seed, storm=True)
     app.supervise(2, mutant="marks")
     until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
     restarted, dead = [], []
@@ -181,18 +175,12 @@ def test_how_soon_answers_come_again(twelve: Application, times: int, seed: int,
         os.kill(pid, signal.SIGKILL)
         answers_everywhere(reader, feeder)
         restarted.append(time.monotonic() - reader.faults[-1])
-        extra = app.start(f"d-{number:02d}", "marks,points")
-        until(lambda: f"d-{number:02d}" in app.admin.assigned(app.settings.group), 30, what="the third worker")  # noqa: B023
-        until(lambda: "recovered" in app.log(f"d-{number:02d}"), 30, what="its recovery")  # noqa: B023
-        (app.home / "points" / "offsets-sent").touch()
-        extra.wait(30)
+        die_for_good(app, f"d-{number:02d}")
         reader.fault()
         answers_everywhere(reader, feeder)
         dead.append(time.monotonic() - reader.faults[-1])
     reader.half(feeder)
-    feeder.done()
-    app.drained(120)
-    judge(app, seed, reader=reader, feeder=feeder).right()
+    survived(app, seed, reader, feeder)
     restarted.sort()
     result(
         "answers come again soon",
@@ -201,3 +189,12 @@ def test_how_soon_answers_come_again(twelve: Application, times: int, seed: int,
         f"fault to answers on every partition: started again median {quantile(restarted, 0.5):.1f} s, p95 "
         f"{quantile(restarted, 0.95):.1f} s; dead for good median {quantile(sorted(dead), 0.5):.1f} s, longest {max(dead):.1f} s",
     )
+
+
+def die_for_good(app: Application, slot: str) -> None:
+    """Have one more worker take its share of the partitions, and die with a transaction open; nobody starts it again."""
+    worker = app.start(slot, "marks,points")
+    until(lambda: slot in app.admin.assigned(app.settings.group), 30, what="one more worker")
+    until(lambda: "recovered" in app.log(slot), 30, what="its recovery")
+    arm(app, "offsets-sent")
+    worker.wait(30)

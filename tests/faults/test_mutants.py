@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 
 from streams.errors import SlotTaken
-from tests.faults.attack import Feeder
+from tests.faults.attack import Feeder, arm, frozen, taken
 from tests.faults.oracle import judge
 from tests.faults.test_moves import come_and_go
-from tests.faults.test_zombies import freeze
 from tests.integration.application import Application, until
 
 Attack = Callable[[Application, str], None]
@@ -30,11 +29,8 @@ def kill_and_lose_the_state(app: Application, mutant: str) -> None:
     """A worker dies with its transaction open, and its disk is gone."""
     app.supervise(1, mutant=f"{mutant}marks,points")
     feeder = Feeder(app, 3_000, 1_500, 1)
-    (app.home / "points").mkdir(exist_ok=True)
-    (app.home / "points" / "offsets-sent").write_text("freeze")
-    until((app.home / "points" / "frozen").exists, 30, what="a worker in a transaction")
-    pid = app.pid("s-00")
-    assert pid is not None
+    arm(app, "offsets-sent", "freeze")
+    pid = frozen(app, 30)
     shutil.rmtree(app.settings.app.state_dir / "s-00" / "store")
     os.kill(pid, signal.SIGKILL)
     feeder.done()
@@ -46,9 +42,8 @@ def kill_in_the_middle(app: Application, mutant: str) -> None:
     """A worker dies with a batch in its hands."""
     app.supervise(1, mutant=f"{mutant}marks,points")
     feeder = Feeder(app, 3_000, 1_500, 1)
-    (app.home / "points").mkdir(exist_ok=True)
-    (app.home / "points" / "decided").write_text("nap")  # meanwhile the client does what it does by itself
-    until(lambda: not (app.home / "points" / "decided").exists(), 30, what="a batch in hand")
+    arm(app, "decided", "nap")  # meanwhile the client does what it does by itself
+    until(lambda: taken(app, "decided"), 30, what="a batch in hand")
     feeder.done()
     with contextlib.suppress(AssertionError):
         app.drained(8 if mutant else 60)
@@ -57,12 +52,12 @@ def kill_in_the_middle(app: Application, mutant: str) -> None:
 def freeze_and_wake(app: Application, mutant: str) -> None:
     """A worker freezes with a batch in its hands, another takes over, and the first wakes."""
     app.supervise(1, instance="z", mutant=f"{mutant}marks,points")
-    (app.home / "points").mkdir(exist_ok=True)
     feeder = Feeder(app, 6_000, 1_000, 1)
-    frozen = freeze(app, "decided")
+    arm(app, "decided", "freeze")
+    zombie = frozen(app)
     app.start("t-00", "marks")
     until(lambda: feeder.sent - app.lag() > 4_000, 30, what="the takeover")
-    os.kill(frozen, signal.SIGCONT)
+    os.kill(zombie, signal.SIGCONT)
     feeder.done()
     with contextlib.suppress(AssertionError):
         app.drained(8 if mutant else 60)

@@ -17,13 +17,12 @@ from confluent_kafka import Producer
 from streams.dev import Stack
 from streams.dev.ports import free_ports
 from streams.errors import StateError
+from tests.faults.attack import arm, sizes, taken
 from tests.faults.oracle import judge
 from tests.integration.application import QUICK, Application, until
 
 
-@pytest.mark.parametrize(
-    "flips", [4, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
-)
+@sizes("flips", 4, 200, 1_800)
 def test_bits_flip_on_the_disk(application: Application, flips: int, seed: int, result: Callable[..., None]) -> None:
     """After each kill -9 a file of the state is damaged at random: no request that was seen is ever taken for a new one."""
     app, chance = application, random.Random(seed)
@@ -80,16 +79,15 @@ def test_kills_while_it_restores(application: Application, seed: int) -> None:
     app.supervise(1, mutant="marks,points,slow-restore")
     app.ask(f"r{number}" for number in range(1_000))
     app.drained()
-    points = app.home / "points"
     for number in range(2):
         pid = app.pid("s-00")
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         if number == 0:
             shutil.rmtree(app.settings.app.state_dir / "s-00" / "store")
-        (points / "restoring").touch()
+        arm(app, "restoring")
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not (points / "restoring").exists(), 30, what="a death in the restore")
+        until(lambda: taken(app, "restoring"), 30, what="a death in the restore")
         until(lambda gone=pid: app.pid("s-00") not in (None, gone), 30, what="the next worker")  # type: ignore[misc]
     app.ask(f"r{number}" for number in range(1_000))
     app.drained()

@@ -11,22 +11,13 @@ from typing import NamedTuple
 import pytest
 
 from streams.dev import Stack
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile
-from tests.faults.oracle import judge
+from tests.faults.attack import Feeder, Reader, answers_everywhere, arm, frozen, quantile, sizes
+from tests.faults.instruments import POINTS
+from tests.faults.oracle import judge, survived
 from tests.integration.application import Application, until
 
 SESSION_S, TRANSACTION_S = 3.0, 4.0
-WHERE = (
-    "decided",
-    "begun",
-    "first-produce",
-    "produced",
-    "offsets-sent",
-    "commit-sent",
-    "committed",
-    "applying",
-    "read",
-)
+WHERE = (*POINTS[POINTS.index("decided") : POINTS.index("applied")], "read")
 """Where a worker is frozen: in the middle of a transaction, and just outside it."""
 FACTORS = (0.5, 1.2, 2.0, 3.0)
 REJOIN_S = 20.0
@@ -53,28 +44,27 @@ def app(stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
     app.stop()
 
 
-@pytest.mark.parametrize(
-    "graveyard", [CI, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["ci", "long"]
-)
+@sizes("graveyard", CI, LONG, 1_800)
 def test_zombies(app: Application, graveyard: Graveyard, seed: int, result: Callable[..., None]) -> None:
     """Three workers; one is frozen at a chosen point for 0.5 to 3 times its session or its transaction; now and then the
     supervisor is frozen, and one of its workers killed meanwhile.
     """
     chance = random.Random(seed)
-    reader, feeder = Reader(app), Feeder(app, graveyard.requests, graveyard.rate, seed)
+    reader, feeder = Reader(app), Feeder(app, graveyard.requests, graveyard.rate, seed, storm=True)
     supervisor = app.supervise(3, mutant="marks,points")
     until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
     wheres = [*chance.sample(WHERE, 3), "supervisor"] * (graveyard.zombies // 4 + 1)
-    rejoined, frozen = [], 0.0
+    rejoined, longest = [], 0.0
     for where in wheres[: graveyard.zombies]:
         nap = chance.choice(FACTORS) * chance.choice((SESSION_S, TRANSACTION_S))
-        frozen = max(frozen, nap)
+        longest = max(longest, nap)
         if where == "supervisor":
             victim = supervisor.pid
             os.kill(victim, signal.SIGSTOP)
             os.kill(chance.choice([pid for pid in map(app.pid, app.slots(3)) if pid]), signal.SIGKILL)
         else:
-            victim = freeze(app, where)
+            arm(app, where, "freeze")
+            victim = frozen(app)
         reader.fault()
         time.sleep(nap)  # the nap is the fault
         reader.fault()
@@ -84,17 +74,13 @@ def test_zombies(app: Application, graveyard: Graveyard, seed: int, result: Call
         )
         answers_everywhere(reader, feeder)
     reader.half(feeder)
-    feeder.done()
-    app.drained(120)
-    verdict = judge(app, seed, reader=reader, feeder=feeder)
-    verdict.right()
+    verdict = survived(app, seed, reader, feeder)
     result(
         "a worker or its supervisor freezes, is replaced, and wakes",
         f"{feeder.count:,} requests, 3 workers, 6 partitions, session {SESSION_S:.0f} s, transaction {TRANSACTION_S:.0f} s",
-        f"{graveyard.zombies} times SIGSTOP, for up to {frozen:.1f} s, a quarter of them the supervisor's, with a worker killed "
+        f"{graveyard.zombies} times SIGSTOP, for up to {longest:.1f} s, a quarter of them the supervisor's, with a worker killed "
         "meanwhile",
-        f"0 violations; {verdict.counts['attempts not committed']} of {verdict.counts['attempts']:,} transactions not "
-        f"committed; three workers at work again after {quantile(sorted(rejoined), 0.5):.1f} s (median), "
+        f"0 violations; {verdict.transactions}; three workers at work again after {quantile(sorted(rejoined), 0.5):.1f} s (median), "
         f"{max(rejoined):.1f} s (longest)",
     )
 
@@ -104,29 +90,17 @@ def shares(app: Application) -> list[int]:
     return sorted(len(tps) for tps in app.admin.assigned(app.settings.group).values())
 
 
-def freeze(app: Application, where: str) -> int:
-    """Freeze the next worker that comes to a point; return its pid."""
-    folder = app.home / "points"
-    (folder / "frozen").unlink(missing_ok=True)
-    (folder / ".arming").write_text("freeze")
-    (folder / ".arming").rename(folder / where)
-    until((folder / "frozen").exists, 60, what=f"a worker at {where}")
-    until(lambda: (folder / "frozen").read_text() != "", 5)
-    return int((folder / "frozen").read_text())
-
-
 @pytest.mark.parametrize("where", ["looked-up-committed", "restoring"])
 def test_a_worker_that_freezes_while_it_recovers(app: Application, where: str, seed: int) -> None:
     """When it wakes, its successor has moved the offsets on: that is no reason to stop, and to ask for a person."""
     reader, feeder = Reader(app), Feeder(app, 6_000, 1_000, seed)
-    (app.home / "points").mkdir()
-    (app.home / "points" / where).write_text("freeze")
+    arm(app, where, "freeze")
     app.supervise(1, instance="z", mutant="marks,points")
-    until((app.home / "points" / "frozen").exists, 30, what="a worker in its recovery")
+    zombie = frozen(app)
     app.start("t-00", "marks")
     until(lambda: feeder.sent - app.lag() > 3_000, 60, what="the takeover")
     reader.fault()
-    os.kill(int((app.home / "points" / "frozen").read_text()), signal.SIGCONT)
+    os.kill(zombie, signal.SIGCONT)
     feeder.done()
     app.drained()
     until(lambda: shares(app) == [3, 3], REJOIN_S, what="two workers with three partitions each")

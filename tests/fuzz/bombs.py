@@ -14,7 +14,7 @@ FAR = b"\xff" * 9
 
 
 class Datum(NamedTuple):
-    """A field's bytes; `why` is how the refusal names what is wrong."""
+    """Bytes in the place of a field's."""
 
     name: str
     field: str

@@ -12,7 +12,6 @@ from tests.avro.test_mutations import WORLDS, compare
 
 ROUND = 2_000
 """Mutations of one schema before the next is taken."""
-LENIENT = "lenient"
 
 
 def work(note: Callable[[str], object], seed: int, mutations: int, without: str = "") -> dict[str, Any]:

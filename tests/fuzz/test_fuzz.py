@@ -10,17 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.faults.attack import sizes
 from tests.fuzz.child import Died, run
 
 SHARE = 250_000
 """Mutations a child: a fresh one, with a fresh seed, takes the next."""
 
 
-@pytest.mark.parametrize(
-    "mutations",
-    [50_000, pytest.param(10_000_000, marks=[pytest.mark.long, pytest.mark.timeout(3_000)])],
-    ids=["ci", "long"],
-)
+@sizes("mutations", 50_000, 10_000_000, 3_000)
 def test_mutations(mutations: int, tmp_path: Path, seed: int, result: Callable[..., None]) -> None:
     """The strict reader, which sees each datum alone, decides what is right."""
     begun, children = time.monotonic(), max(1, mutations // SHARE)

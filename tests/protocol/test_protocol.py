@@ -98,7 +98,8 @@ def test_a_counter_example_happens_to_the_real_loop(
     """What the model does without a defence, the real loop does without it, too, and not with it.
 
     The other counter-examples need a broker: RENEW is `test_endtxn`, GENERATION `test_mutants` (never-joined), COMMITTED the
-    same (restore-reads-uncommitted), END `test_state` (restore-ends-at-lso), LOOK_AGAIN `test_zombies`.
+    same (restore-reads-uncommitted), END `test_state` (restore-ends-at-lso), and LOOK_AGAIN, in the
+    twins, `test_offsets_that_move_while_it_recovers_are_looked_up_again`.
     """
     assert name in NAMES[defence]
     expected = run(numbered(requests))  # type: ignore[arg-type]
