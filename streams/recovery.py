@@ -75,7 +75,14 @@ def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bo
 
 
 def _together(tps: frozenset[TP], app: App) -> None:
-    """Partition i of every lane shares one store, so one worker must own them all."""
+    """Partition i of every lane shares one store, so one worker must own them all; and there is a store for each."""
+    added = sorted(tp for tp in tps if tp.partition >= app.partitions)
+    if added:
+        raise SetupError(
+            f"{added[0]} was assigned, but the application has {app.partitions} partitions: somebody added some. Producers send "
+            "keys elsewhere since then, and state does not move with them; what they sent to another partition is refused. "
+            "Partition counts are frozen: begin a new app.id with new request topics"
+        )
     for partition in {tp.partition for tp in tps}:
         missing = sorted(set(app.topic_ids) - {tp.topic for tp in tps if tp.partition == partition})
         if missing:
@@ -158,6 +165,10 @@ def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, 
 
     A frame may be gone because retention took it; a log that still has its beginning, and no frame, is another log.
     """
+    if frame is not None and frame.log_id != app.changelog_id:
+        raise _forgotten("a worker that was there before has gone on writing to it")
+    if frame is not None and frame.topic_id != app.topic_ids[tp.topic]:
+        raise _recreated(tp.topic, frame.topic_id, app.topic_ids[tp.topic])
     if committed is None:
         raise OffsetsError(
             f"NO_COMMITTED_OFFSET: the group has no offset for {tp}. Run `streams topics apply` once before the first worker; "
@@ -167,10 +178,6 @@ def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, 
         raise _forgotten(f"the group committed {committed} for {tp}, and it has no frame, although it begins at 0")
     if frame is None:
         return committed
-    if frame.log_id != app.changelog_id:
-        raise _forgotten("a worker that was there before has gone on writing to it")
-    if frame.topic_id != app.topic_ids[tp.topic]:
-        raise _recreated(tp.topic, frame.topic_id, app.topic_ids[tp.topic])
     if frame.next_offset != committed:
         moved = "BACK" if committed < frame.next_offset else "FORWARD"
         raise OffsetsError(

@@ -49,6 +49,23 @@ def test_replies_are_cut_off(app: Application, proxy: Proxy, api: Api, seed: int
     judge(app, seed, reader=reader, feeder=feeder).right()
 
 
+def test_writes_that_arrive_twice(app: Application, proxy: Proxy, seed: int) -> None:
+    """The second comes up to 50 ms later, in another transaction perhaps: its numbers are old, and the broker drops it.
+
+    Ends and offsets have no such numbers. A network brings those twice only if the client asks twice, and that the worker
+    sees (`test_endtxn`).
+    """
+    chance = random.Random(seed)
+    wants = now_and_then(app, Api.PRODUCE, chance, 0.05)
+    rule = proxy.add(Rule(Harm.TWICE, wants, times=4, delay=lambda: chance.uniform(0.005, 0.05)))
+    reader, feeder = Reader(app), Feeder(app, 4_000, 1_000, seed)
+    app.supervise(1, mutant="marks")
+    feeder.done()
+    app.drained()
+    assert len(rule.answers) >= 2
+    judge(app, seed, reader=reader, feeder=feeder).right()
+
+
 @pytest.mark.parametrize("reply", [True, False], ids=["reply", "request"])
 def test_offsets_that_are_never_answered(app: Application, proxy: Proxy, reply: bool, seed: int) -> None:
     """`send_offsets_to_transaction` waits for ever, whatever time-out it is given (librdkafka #5456): the watchdog ends it."""

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -83,6 +83,13 @@ class Where(Protocol):
     def bootstrap(self) -> str: ...
     @property
     def registry_url(self) -> str: ...
+
+
+class Place(NamedTuple):
+    """A broker here, and a registry there."""
+
+    bootstrap: str
+    registry_url: str
 
 
 class Application:
@@ -175,11 +182,14 @@ class Application:
         self.workers.append(worker)
         return worker
 
-    def supervise(self, workers: int = 1, *, instance: str = "s", mutant: str = "") -> subprocess.Popen[bytes]:
-        """Start `streams scorer run`, or the same over workers with a fault built in."""
+    def supervise(
+        self, workers: int = 1, *, instance: str = "s", mutant: str = "", environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start `streams scorer run`, or the same over workers with a fault built in, and more in their environment."""
         log = (self.home / f"supervisor-{instance}.log").open("ab")
         if mutant:
-            commands = {slot: self.command(slot, mutant) for slot in self.slots(workers, instance)}
+            more = ["/usr/bin/env", *(f"{key}={value}" for key, value in (environ or {}).items())]
+            commands = {slot: [*more, *self.command(slot, mutant)] for slot in self.slots(workers, instance)}
             script = (
                 "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
                 f"sys.exit(Supervisor({commands!r}, Path({str(self.settings.app.state_dir)!r})).run())"

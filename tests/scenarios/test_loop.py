@@ -187,6 +187,17 @@ def test_lanes_assigned_apart_stop_the_worker() -> None:
         live(log)
 
 
+def test_a_topic_that_was_recreated_is_named_although_its_offsets_went_with_it() -> None:
+    """The group forgets the offsets of a topic that is deleted; what happened is not that they expired."""
+    log = Log(numbered([sent("a")]))
+    live(log)
+    log.topic_ids[LANE] = b"N" * 16
+    log.app = log.app._replace(topic_ids=dict(log.topic_ids))
+    log.committed = dict.fromkeys(log.committed)
+    with pytest.raises(OffsetsError, match="TOPIC_RECREATED"):
+        live(log)
+
+
 def test_a_changelog_that_was_recreated_is_not_trusted() -> None:
     """No frame, although the log still has its beginning: what was answered is not known any more, so nothing is read."""
     log = Log(numbered([sent("a"), sent("b")]))
