@@ -100,6 +100,26 @@ def test_flipped_bytes_are_never_read_as_not_seen(tmp_path: Path, share: float) 
     assert (tmp_path / "p00000.broken").is_dir()
 
 
+def test_what_a_compaction_finds_rotten_is_set_aside(tmp_path: Path) -> None:
+    """Then the database can neither write nor be closed in order; it is let go of, set aside, and empty for a restore."""
+    store = RocksStore(tmp_path)
+    for number in range(12):
+        store.open(0)
+        try:
+            store.apply(0, [Put(b"d%06d" % i, b"%d" % number) for i in range(2_000)], Checkpoint(LOG, number))
+        except StateError as error:
+            assert "Corruption" in str(error)
+            break
+        store.close(0)
+        if number == 1:
+            file = min((tmp_path / "p00000").glob("*.sst"))
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
+    assert (tmp_path / "p00000.broken").is_dir()
+    assert store.open(0) is None
+
+
 def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     """Corruption stays in one partition and never answers «not seen»: the partition begins empty, without a checkpoint."""
     store = RocksStore(tmp_path)
