@@ -217,13 +217,4 @@ def aborts() -> None:
     sink_room.Producer = Refusing  # type: ignore[attr-defined]
 
 
-def patient() -> None:
-    """Sleep as if the clock that is slept by were another: libfaketime 0.9.10 refuses Python's own way (EINVAL)."""
-
-    def sleep(seconds: Any) -> None:
-        threading.Event().wait(seconds)
-
-    time.sleep = sleep
-
-
-INSTRUMENTS = {"marks": marks, "points": points, "aborts": aborts, "patient": patient}
+INSTRUMENTS = {"marks": marks, "points": points, "aborts": aborts}

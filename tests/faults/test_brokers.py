@@ -10,7 +10,7 @@ import pytest
 
 from streams.dev import Stack
 from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, sizes
-from tests.faults.clocks import FOUND, HOUR_S, Clock, wrong_clocks
+from tests.faults.clocks import COMPILER, HOUR_S, Clock, wrong_clocks
 from tests.faults.cluster import NODES, Cluster
 from tests.faults.oracle import survived
 from tests.integration.application import QUICK, Application, until
@@ -34,9 +34,9 @@ LONG = Storm(300_000, 300, 30, 30, 10)
 
 @pytest.fixture
 def cluster(stack: Stack, tmp_path: Path) -> Iterator[Cluster]:
-    """Three brokers whose clocks are an hour apart (where there is libfaketime), and the registry of the session."""
+    """Three brokers whose clocks are an hour apart (where there is a C compiler), and the registry of the session."""
     folder = tmp_path / "cluster"
-    wrong_s = {node: (node - NODES[1]) * HOUR_S for node in NODES} if FOUND else {}
+    wrong_s = {node: (node - NODES[1]) * HOUR_S for node in NODES} if COMPILER else {}
     clocks = {folder / f"node-{node}": Clock(tmp_path / f"clock-{node}", by) for node, by in wrong_s.items()}
     with wrong_clocks(clocks), Cluster(folder, stack.registry_url) as cluster:
         yield cluster
@@ -74,7 +74,7 @@ def test_a_storm_of_brokers(
         app.stop()
     result(
         "brokers die, are restarted, lose their quorum",
-        f"{feeder.count:,} requests, 2 workers, 6 partitions, 3 brokers{', clocks an hour apart' if FOUND else ''}, replication 3, min.isr 2",
+        f"{feeder.count:,} requests, 2 workers, 6 partitions, 3 brokers{', clocks an hour apart' if COMPILER else ''}, replication 3, min.isr 2",
         f"{storm.hard} kill -9, {storm.clean} clean restarts, {storm.quorum} times two at once for 20 s",
         f"0 violations; {reader.early:,} answers seen before the last fault; answers on every partition again after (s, median "
         "and longest): "

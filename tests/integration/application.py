@@ -182,14 +182,11 @@ class Application:
         self.workers.append(worker)
         return worker
 
-    def supervise(
-        self, workers: int = 1, *, instance: str = "s", mutant: str = "", environ: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start `streams scorer run`, or the same over workers with a fault built in, and more in their environment."""
+    def supervise(self, workers: int = 1, *, instance: str = "s", mutant: str = "") -> subprocess.Popen[bytes]:
+        """Start `streams scorer run`, or the same over workers with a fault built in."""
         log = (self.home / f"supervisor-{instance}.log").open("ab")
         if mutant:
-            more = ["/usr/bin/env", *(f"{key}={value}" for key, value in (environ or {}).items())]
-            commands = {slot: [*more, *self.command(slot, mutant)] for slot in self.slots(workers, instance)}
+            commands = {slot: self.command(slot, mutant) for slot in self.slots(workers, instance)}
             script = (
                 "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
                 f"sys.exit(Supervisor({commands!r}, Path({str(self.settings.app.state_dir)!r})).run())"
