@@ -36,7 +36,7 @@ JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the r
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
 3 verify, schemas check: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
 5 offsets disagree, a person must decide · 6 the slot is taken · 7 an outcome is unknown, restart · 8 no answer from broker or registry ·
-9 the local state failed, restart"""
+9 the local state failed, restart · 10 fenced again and again by a worker of the same name"""
 
 app = typer.Typer(
     name="streams",

@@ -7,7 +7,8 @@
     ├── OffsetsError     5   committed offsets and the changelog disagree: a person must decide
     ├── SlotTaken        6   another live process owns this slot
     ├── OutcomeUnknown   7   a transaction may or may not be committed: restart and recover
-    └── StateError       9   the local state cannot be read or written: restart; the changelog has it all
+    ├── StateError       9   the local state cannot be read or written: restart; the changelog has it all
+    └── Fenced          10   the broker lets another epoch of this slot write: restart and recover
 
 Refusals of single records are not errors; they are values (`reasons.py`).
 """
@@ -66,6 +67,16 @@ class StateError(Stop):
     """The local state cannot be read or written: a full disk, or corruption, which is set aside; nothing is lost."""
 
     code = 9
+
+
+class Fenced(Stop):
+    """The broker lets only a newer epoch of this transactional id write; what was open is aborted, or was committed.
+
+    Another live worker may have taken the id, or the coordinator took the transaction for too old: a worker that was frozen,
+    a coordinator whose clock is ahead of its predecessor's. Only that it happens again and again tells the two apart.
+    """
+
+    code = 10
 
 
 UNCHECKED = 3

@@ -2,7 +2,7 @@
 
 A worker's first restart is immediate (static membership gives its partitions back in about a second); further ones
 back off. A worker that stops for a reason that a restart cannot cure stays down; so does one that dies again and
-again over the same batch, and the message names it. The other slots go on.
+again over the same batch, and the message names it; and so does one that is fenced again and again. The other slots go on.
 """
 
 import os
@@ -17,7 +17,16 @@ from types import FrameType
 
 import structlog
 
-from streams.errors import ConfigError, OffsetsError, OutcomeUnknown, SetupError, SlotTaken, StateError, Unreachable
+from streams.errors import (
+    ConfigError,
+    Fenced,
+    OffsetsError,
+    OutcomeUnknown,
+    SetupError,
+    SlotTaken,
+    StateError,
+    Unreachable,
+)
 from streams.slots import RESTARTS, last_progress, positions, restarts_text
 
 log = structlog.get_logger()
@@ -26,10 +35,12 @@ FINAL = frozenset(stop.code for stop in (ConfigError, SetupError, OffsetsError, 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 HEALTHY_S = 5.0
 """A worker that lived this long starts over with an immediate restart."""
-OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code))
+OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code, Fenced.code))
 """Exit codes that say that the world was in trouble, not the batch."""
 DEATHS_MAX = 5
 """So many deaths in a row over batches that begin at the same place stop the slot."""
+FENCES_MAX, FENCES_S = 20, 600.0
+"""So many fences in so long a time are no trouble of the broker's: another host runs a worker under the same name."""
 GRACE_S = 30.0
 TICK_S = 0.05
 
@@ -48,6 +59,8 @@ class _Child:
         """Final exit code, once the slot stays down."""
         self.deaths: dict[str, tuple[str, int]] = {}
         """Of each topic-partition: where the last batch that a worker died over began, and how often in a row."""
+        self.fences: list[float] = []
+        """When its workers ended because they were fenced, lately."""
         self.ends: Counter[int] = Counter()
         """Of each exit code after which it was started again: how often."""
         self.told = 0
@@ -116,7 +129,7 @@ class Supervisor:
                 child.process.send_signal(signal.SIGTERM if child.told == 1 else signal.SIGKILL)
             return
         pid, child.process = child.process.pid, None
-        if self._stops or code == 0 or code in FINAL or self._hopeless(child, code):
+        if self._stops or code == 0 or code in FINAL or self._hopeless(child, code) or self._fought_over(child, code):
             # while stopping, a worker that a signal ended did as it was told; a second signal is said by the exit code
             child.code = (130 if self._stops > 1 else 0) if self._stops and code < 0 else abs(code)
             self._on_event(child.name, "stopped", pid)
@@ -145,6 +158,17 @@ class Supervisor:
         if max((child.deaths[at][1] for at in positions(batch)), default=0) < DEATHS_MAX:
             return False
         log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
+        return True
+
+    def _fought_over(self, child: _Child, code: int) -> bool:
+        """Return whether somebody else takes the slot's transactional id again and again."""
+        if code != Fenced.code:
+            return False
+        now = time.monotonic()
+        child.fences = [*(at for at in child.fences if at > now - FENCES_S), now]
+        if len(child.fences) < FENCES_MAX:
+            return False
+        log.error("the slot stays down: another host runs a worker under its name; see --instance", slot=child.name)
         return True
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:

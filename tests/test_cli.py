@@ -74,6 +74,7 @@ def test_the_exit_codes_are_told_and_distinct() -> None:
         errors.SlotTaken,
         errors.OutcomeUnknown,
         errors.StateError,
+        errors.Fenced,
     ]
     codes = [stop.code for stop in stops]
     assert len(set(codes)) == len(codes)

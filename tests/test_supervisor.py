@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.errors import OutcomeUnknown, SlotTaken, Unreachable
+from streams.errors import Fenced, OutcomeUnknown, SlotTaken, Unreachable
 from streams.slots import RESTARTS, Slot, last_progress, restarts
 from streams.supervisor import DEATHS_MAX, Supervisor
 
@@ -112,6 +112,18 @@ def test_deaths_of_the_world_are_not_the_batch_s(tmp_path: Path, monkeypatch: py
     command, count = child(tmp_path, f"sys.exit({Unreachable.code} if n <= {limit} else 0)")
     assert 0 == Supervisor({"a-00": command}, tmp_path).run()
     assert str(limit + 1) == count.read_text()
+
+
+def test_a_slot_that_another_host_fights_for_stays_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fenced once, it comes back: the broker may have done it. Again and again is somebody else."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    monkeypatch.setattr("streams.supervisor.FENCES_MAX", 4)
+    command, count = child(tmp_path, f"sys.exit({Fenced.code} if n < 4 else 0)")
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    assert "4" == count.read_text()
+    command, count = child(tmp_path, f"sys.exit({Fenced.code})")
+    assert Fenced.code == Supervisor({"a-00": command}, tmp_path).run()
+    assert "4" == count.read_text()
 
 
 def test_a_new_owner_of_a_slot_clears_its_trace(tmp_path: Path) -> None:

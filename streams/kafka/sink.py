@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import SlotTaken, Unreachable
+from streams.errors import Fenced, Unreachable
 from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
@@ -103,7 +103,7 @@ class KafkaSink:
         except KafkaException as error:
             cause: KafkaError = error.args[0]
             if verdict(cause) is Verdict.FENCED:
-                raise self._taken(cause) from None
+                raise self._fenced(cause) from None
             raise Unreachable(
                 f"the transaction coordinator did not accept {self._id}: {cause.str()}. Is the broker reachable, and may "
                 "this user Write and Describe the transactional id?"
@@ -115,7 +115,7 @@ class KafkaSink:
 
         Returns: COMMITTED with each changelog partition's last offset; ABORTED, nothing of it will ever be seen;
         UNKNOWN, it may or may not be committed, and this sink must not be used again.
-        Raises: SlotTaken if another live producer has taken the transactional id.
+        Raises: Fenced if the broker lets only another epoch of the transactional id write.
         """
         assert self._producer is not None, "open() comes first"
         # errors are told by poll() only: without it, what was cut while nothing was written would go unnoticed, and
@@ -123,7 +123,7 @@ class KafkaSink:
         _serve(self._producer.poll, 0)
         if self._stale or self._disconnected:
             self._renew()
-        producer, begun, committing = self._producer, self._clock(), False
+        producer, committing = self._producer, False
         self._checkpoints, self._blamed = {}, None
         try:
             producer.begin_transaction()
@@ -136,7 +136,7 @@ class KafkaSink:
             committing, ending = True, self._clock()
             self._until_done(producer.commit_transaction)
         except KafkaException as error:
-            return self._failed(producer, error.args[0], self._clock() - begun, committing)
+            return self._failed(producer, error.args[0], committing)
         _serve(producer.poll, 0)
         self._stale = self._stale or self._disconnected or self._clock() - ending > self._slow_s
         self._diagnose = False
@@ -169,23 +169,23 @@ class KafkaSink:
             else:
                 return
 
-    def _failed(self, producer: Producer, error: KafkaError, took_s: float, committing: bool) -> Ended:
+    def _failed(self, producer: Producer, error: KafkaError, committing: bool) -> Ended:
         """Abort where that ends the transaction for sure; else the outcome is unknown.
 
         Before the commit was sent any error may be aborted: nothing that this producer sent can be committed.
         """
         if error.code() in BLAMES_RECORD:
             self._blamed = self._blamed or error
-        if verdict(error) is Verdict.FENCED and self._undisturbed(took_s):
-            raise self._taken(error)
+        if verdict(error) is Verdict.FENCED:
+            raise self._fenced(error)
         if committing and verdict(error) is not Verdict.ABORT:
             return Ended(Outcome.UNKNOWN, {}, error.str())
         try:
             self._until_done(producer.abort_transaction)
         except KafkaException as second:
             cause: KafkaError = second.args[0]
-            if verdict(cause) is Verdict.FENCED and self._undisturbed(took_s):
-                raise self._taken(cause) from None
+            if verdict(cause) is Verdict.FENCED:
+                raise self._fenced(cause) from None
             return Ended(Outcome.UNKNOWN, {}, f"{error.str()}; then the abort failed: {cause.str()}")
         _serve(producer.poll, 0)
         self._stale = True
@@ -193,20 +193,17 @@ class KafkaSink:
         self._diagnose = True
         return Ended(Outcome.ABORTED, {}, (self._blamed or error).str(), self._blamed is not None)
 
-    def _undisturbed(self, took_s: float) -> bool:
-        """Whether only another live producer can have fenced this one: not the broker's time-out, not an outage."""
-        return took_s < self._timeout_s / 2 and not self._disconnected
-
     def _renew(self) -> None:
         """Replace the producer: the epoch bump of `init_transactions` fences every EndTxn that is still on its way."""
         self._producer = None
         self.renewals += 1
         self.open()
 
-    def _taken(self, error: KafkaError) -> SlotTaken:
-        return SlotTaken(
-            f"transactional id {self._id} was taken by another live worker ({error.str()}). Nothing is lost; this worker "
-            "stops so that the two do not fence each other for ever. Give each its own --instance"
+    def _fenced(self, error: KafkaError) -> Fenced:
+        return Fenced(
+            f"the broker has given transactional id {self._id} a new epoch ({error.str()}): another live worker has taken it, or "
+            "its coordinator took the transaction for too old. Nothing is lost; the next one recovers from the log. If this "
+            "comes again and again, two hosts run under one name: give each its own --instance"
         )
 
     def _on_last(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:

@@ -4,15 +4,19 @@ Our own code asks for the time of day only to show it: time-outs go by the monot
 window by what the broker stamped.
 """
 
+import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from streams.dev import Stack
-from tests.faults.attack import Feeder, Reader, answers_everywhere, quantile, sizes
+from streams.errors import Fenced
+from streams.records import TP
+from tests.faults.attack import Feeder, Reader, answers_everywhere, arm, frozen, quantile, sizes
 from tests.faults.clocks import DAY_S, HOUR_S, Clock, needs_compiler, wrong_clocks
-from tests.faults.oracle import survived
+from tests.faults.oracle import judge, survived
 from tests.integration.application import QUICK, Application, Place, until
 
 OFFSETS_S = (-DAY_S, -HOUR_S, 0, HOUR_S, DAY_S)
@@ -24,6 +28,30 @@ class Storm(NamedTuple):
     requests: int
     rate: int
     jumps: int
+
+
+@needs_compiler
+def test_a_coordinator_whose_clock_is_ahead(stack: Stack, unique: str, tmp_path: Path, seed: int) -> None:
+    """It takes an open transaction for an hour old, and fences the worker: that is no reason to stay down."""
+    folder, clock = tmp_path / "stack", Clock(tmp_path / "clock")
+    with wrong_clocks({folder: clock}), Stack(folder, registry=False) as own:
+        app = Application(Place(own.bootstrap, stack.registry_url), unique, tmp_path)
+        logs = [TP(app.settings.results, partition) for partition in range(app.settings.partitions)]
+        try:
+            reader, feeder = Reader(app), Feeder(app, 1_000, 500, seed)
+            arm(app, "produced", "freeze")
+            app.supervise(1, mutant="marks,points")
+            pid = frozen(app)
+            clock.jump(HOUR_S)
+            until(lambda: app.admin.offsets(logs, "stable") == app.admin.offsets(logs, "latest"), 20, what="the abort")
+            reader.fault()
+            os.kill(pid, signal.SIGCONT)
+            feeder.done()
+            app.drained()
+            assert f"code={Fenced.code}" in app.log("supervisor-s")
+            judge(app, seed, reader=reader, feeder=feeder).right()
+        finally:
+            app.stop()
 
 
 @needs_compiler

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.dev import Stack
-from streams.errors import SlotTaken
+from streams.errors import Fenced
 from streams.kafka.admin import Admin
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.sink import KafkaSink
@@ -172,12 +172,12 @@ def test_a_connection_that_was_cut_renews_the_producer(world: World) -> None:
     assert [b"answer"] * 2 == world.seen()
 
 
-def test_a_second_live_owner_of_the_id_takes_the_slot(world: World) -> None:
-    """The first is told so at once, writes nothing more, and does not fight."""
+def test_a_second_live_owner_of_the_id_fences_the_first(world: World) -> None:
+    """The first is told so at once, and writes nothing more."""
     first = world.sink()
     first.transact(world.step(1))
     second = world.sink()
-    with pytest.raises(SlotTaken, match="--instance"):
+    with pytest.raises(Fenced, match="--instance"):
         first.transact(world.step(2, [b"of the fenced one"]))
     assert Outcome.COMMITTED is second.transact(world.step(2)).outcome
     assert [b"answer"] * 2 == world.seen()
