@@ -26,6 +26,7 @@ MAY: dict[str, set[str]] = {
     "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
     "init": {"hall", "init"},
+    "monitor": {"hall", "monitor"},
 }
 """What each room may import; the files named after commands wire everything and are not listed."""
 OWNERS: dict[str, set[str]] = {
@@ -37,11 +38,12 @@ OWNERS: dict[str, set[str]] = {
     "polars": {"demo"},
     "prometheus_client": {"metrics"},
     "typer": {"cli"},
+    "scipy": {"monitor"},
 }
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop"] + [
+PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "monitor"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     "showing", "doctor/findings", "doctor/clock"] + [
