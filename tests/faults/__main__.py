@@ -57,15 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def section(part: str, rows: Sequence[Result], *, failed: bool) -> str:
     """Return the section of a part."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     context = (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}, answeronce {__version__}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, answeronce {__version__}, "
         f"Apache Kafka {KAFKA_VERSION}, {client_version()}, Python {platform.python_version()}, {os.cpu_count()} cores"
     )
     lines = [f"## {part}", "", context + (" · **a test of this run failed**" if failed else ""), ""]
     lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     lines += [f"| {' | '.join(str(getattr(row, name)).replace('|', '/') for name in COLUMNS)} |" for row in rows]
     return "\n".join([*lines, ""])
+
+
+def commit() -> str:
+    """Return the commit that runs, `-dirty` if anything but the page itself differs from it."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+    name = git("rev-parse", "--short", "HEAD") or "unknown"
+    return name + ("-dirty" if git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(Path.cwd())}") else "")
 
 
 def merged(text: str, part: str, new: str) -> str:
