@@ -1,0 +1,92 @@
+"""Windows of event time, and how they change when more becomes known of one identity. Room: pure.
+
+A window is the predictions of one subject (model, version, arm) whose events lie in one grain of time. What one identity
+adds to it is a function of what is known of the identity; a change is what it adds now, less what it added before. So the
+rows of a window are the sum over all identities, whatever came in which order, how often, and in whose hands.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from streams.monitor.labels import Known
+from streams.monitor.tasks import Row, Rows, Task
+
+DELAY_EDGES_MS = tuple(1_000 * 2**power for power in range(24))
+"""Delays of labels are counted by doublings: below 1 s, 2 s, … 97 days, and beyond."""
+_WINDOW = struct.Struct(">8sQ")
+_EPOCH = 2**63
+"""Added to a window's number, so that those before 1970 sort first."""
+DELAY = b"d"
+"""First byte of the key of a row that counts labels by their delay; the second is which."""
+MISFIT = b"x"
+"""Key of the row that counts labels that cannot be a truth of this model: another class, no number."""
+
+
+class Window(NamedTuple):
+    """Which window."""
+
+    subject: bytes
+    number: int
+    """Its first millisecond, divided by the grain."""
+
+
+class Rules(NamedTuple):
+    """How a subject's predictions are counted."""
+
+    task: Task
+    grain_ms: int
+    horizon_ms: int
+
+
+def window_key(window: Window) -> bytes:
+    """Return the 16 bytes that every row of the window begins with: windows of a subject sort by time."""
+    return _WINDOW.pack(window.subject, window.number + _EPOCH)
+
+
+def parse_window(key: bytes) -> tuple[Window, bytes]:
+    """Return the window of a row's key, and the key within it."""
+    subject, number = _WINDOW.unpack_from(key)
+    return Window(subject, number - _EPOCH), key[_WINDOW.size :]
+
+
+def contribution(known: Known, rules: Rules) -> Rows:
+    """Return what an identity adds, by key: nothing before its prediction is known."""
+    prediction, truth = known.prediction, known.truth(rules.horizon_ms)
+    if prediction is None:
+        return {}
+    begin = window_key(Window(prediction.subject, prediction.event_ms // rules.grain_ms))
+    fits = truth is not None and not truth.withdrawn and rules.task.fits(truth.value)
+    rows = dict(rules.task.rows(prediction.said, truth.value if truth is not None and fits else None))
+    if truth is not None and fits:
+        rows[DELAY + bytes([bucket(truth.time_ms - prediction.event_ms)])] = (1,)
+    elif truth is not None and not truth.withdrawn:
+        rows[MISFIT] = (1,)
+    return {begin + key: row for key, row in rows.items()}
+
+
+def bucket(delay_ms: int) -> int:
+    """Return which edge of DELAY_EDGES_MS a delay lies below; one before its event is in the first."""
+    return next((at for at, edge in enumerate(DELAY_EDGES_MS) if delay_ms < edge), len(DELAY_EDGES_MS))
+
+
+def change(before: Known, after: Known, rules: Rules) -> dict[bytes, Row]:
+    """Return by how much rows change; both may be of different windows, if an earlier prediction came."""
+    if before == after:
+        return {}
+    return added([contribution(after, rules), negative(contribution(before, rules))])
+
+
+def negative(rows: Rows) -> dict[bytes, Row]:
+    """Return the rows that take these away."""
+    return {key: tuple(-number for number in row) for key, row in rows.items()}
+
+
+def added(parts: Iterable[Rows]) -> dict[bytes, Row]:
+    """Return the sum of some rows; what adds up to nothing is left out."""
+    total: dict[bytes, Row] = {}
+    for rows in parts:
+        for key, row in rows.items():
+            old = total.get(key)
+            total[key] = row if old is None else tuple(map(int.__add__, old, row))
+    return {key: row for key, row in total.items() if any(row)}
