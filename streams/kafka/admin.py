@@ -145,9 +145,16 @@ class Admin:
             moving = _MOVING if time.monotonic() < deadline else ()
             found_by = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout_s)
             for tp, future in found_by.items():
-                found = self._await(f"the {which} offset of {tp.topic}[{tp.partition}]", future, moving)
-                if found is not None:
+                what = f"the {which} offset of {tp.topic}[{tp.partition}]"
+                found = self._await(what, future, moving)
+                if found is not None and found.offset >= 0:
                     offsets[TP(tp.topic, tp.partition)] = found.offset
+                elif (
+                    not moving
+                ):  # no error and no offset (-1001): the client was answered by a leader that is none any more
+                    raise Unreachable(
+                        f"Kafka at {self._servers}, {what}: none was given. {self._question()} See [kafka]."
+                    )
             asked = {at: spec for at in asked if (at.topic, at.partition) not in offsets}
             if asked:
                 time.sleep(0.05)

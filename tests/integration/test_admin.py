@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +70,30 @@ def test_a_new_topic_that_one_broker_does_not_know_yet_is_waited_for(
     admin.create(unique, 1, 1, {})
     assert not late
     assert {unique} == set(admin.topics([unique]))
+
+
+def test_an_offset_that_is_none_is_asked_for_again(stack: Stack, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While leaders move the client says -1001, without an error: taken for an offset, it is one that went back."""
+    admin = Admin({"bootstrap.servers": stack.bootstrap})
+    admin.create(unique, 2, 1, {})
+    ask, answers = admin._admin.list_offsets, [-1001]
+
+    def listed(asked: dict[TopicPartition, Any], **settings: Any) -> Any:
+        futures = {**ask(asked, **settings)}  # the client goes on with its own
+        if answers:
+            none: Future[Any] = Future()
+            none.set_result(SimpleNamespace(offset=answers.pop()))
+            futures[next(iter(futures))] = none
+        return futures
+
+    monkeypatch.setattr(admin._admin, "list_offsets", listed)
+    tps = [TP(unique, 0), TP(unique, 1)]
+    assert dict.fromkeys(tps, 0) == admin.offsets(tps, "latest")
+    assert not answers
+    monkeypatch.setattr("streams.kafka.admin._VISIBLE_S", 0.3)
+    answers.extend([-1001] * 1_000)
+    with pytest.raises(Unreachable, match="none was given"):
+        admin.offsets(tps, "latest")
 
 
 def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, unique: str) -> None:
