@@ -11,19 +11,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from streams.config import Settings, load
-from streams.errors import Stop
+from streams.errors import Fenced, Stop
 from streams.logs import to_stderr
 from streams.slots import Slot
 
+if TYPE_CHECKING:
+    from streams.ports import Source
+
 log = structlog.get_logger()
 
+JOIN_S, LISTEN_S = 2.0, 0.1
+"""How long a worker that begins may take from its first look at the transaction coordinator to its place in the group; and
+how often one that was fenced looks whether that was it."""
 GARBAGE_TURNS = 100
 """Reference cycles are looked for between turns, and so often. By itself the collector would walk through every batch
 again and again while it is worked on: a tenth of the worker's time, for nothing."""
@@ -56,8 +63,21 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
                 gc.collect()
         log.info("stopping", slot=slot.name)
         parts.edges.source.close()
+    except Fenced:
+        _listen(parts.edges.source, settings.limits.session_ms / 4_000 + JOIN_S, stopping.wait)
+        raise
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _listen(source: "Source", seconds: float, wait: Callable[[float], bool]) -> None:
+    """Listen to the group for a heartbeat and a little: who has taken the transactional id takes the place there, too, and
+    then this worker must not come back. Raises: SlotTaken.
+    """
+    for _ in range(int(seconds / LISTEN_S)):
+        source.keep_alive()
+        if wait(LISTEN_S):
+            return
 
 
 def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
