@@ -64,7 +64,9 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
         log.info("stopping", slot=slot.name)
         parts.edges.source.close()
     except Fenced:
-        _listen(parts.edges.source, settings.limits.session_ms / 4_000 + JOIN_S, stopping.wait)
+        seconds = settings.limits.session_ms / 4_000 + JOIN_S
+        watch(2 * seconds)  # armed for a transaction, it could end the process in the middle
+        _listen(parts.edges.source, seconds, stopping.wait)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -149,9 +149,8 @@ class Admin:
                 found = self._await(what, future, moving)
                 if found is not None and found.offset >= 0:
                     offsets[TP(tp.topic, tp.partition)] = found.offset
-                elif (
-                    not moving
-                ):  # no error and no offset (-1001): the client was answered by a leader that is none any more
+                elif not moving:
+                    # no error, and no offset (-1001): the client was answered by a leader that is none any more
                     raise Unreachable(
                         f"Kafka at {self._servers}, {what}: none was given. {self._question()} See [kafka]."
                     )

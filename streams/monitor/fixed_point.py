@@ -4,7 +4,6 @@ Python's integers have no limit, so no sum can overflow; what is added is limite
 """
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 
 SCALE = 2**40
@@ -18,11 +17,6 @@ def fixed(value: float) -> int:
     if not math.isfinite(value) or abs(value) > LIMIT:
         raise ValueError(f"{value} cannot be added up")
     return round(Fraction(value) * SCALE)
-
-
-def total(values: Iterable[float]) -> int:
-    """Return the sum of the values' parts."""
-    return sum(map(fixed, values))
 
 
 def real(parts: int, count: int = 1) -> float:

@@ -14,6 +14,8 @@ from streams.monitor.performance.confusion import classes, confusion
 from streams.monitor.performance.intervals import between_blocks, share, wilson
 from streams.monitor.performance.probability import CLIP, brier, calibration, log_loss
 from streams.monitor.performance.regression import Sums, mae, pair, r2, rmse
+from streams.monitor.windows import added as added_rows
+from streams.monitor.windows import negative
 from streams.records import Bools, Floats
 from tests.monitor.worlds import normals, probabilities, window
 
@@ -217,21 +219,20 @@ def test_calibration_of_a_model_that_is_not() -> None:
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=2, max_size=30))
 def test_regression_by_the_record(pairs: list[tuple[float, float]]) -> None:
-    sums = Sums()
-    for prediction, truth in pairs:
-        sums = sums + pair(prediction, truth)
+    rows = added_rows({b"r": pair(prediction, truth)} for prediction, truth in pairs)
+    sums = Sums(*rows[b"r"])
     said, true = np.array(pairs).T
     assert np.abs(said - true).mean() == pytest.approx(value(mae(sums)), abs=1e-9, rel=1e-9)
     assert math.sqrt(((said - true) ** 2).mean()) == pytest.approx(value(rmse(sums)), abs=1e-9, rel=1e-9)
     spread = ((true - true.mean()) ** 2).sum()
     if spread > 1:
         assert 1 - ((said - true) ** 2).sum() / spread == pytest.approx(value(r2(sums)), abs=1e-6, rel=1e-6)
-    assert Sums() == sums - sums
+    assert {} == added_rows([rows, negative(rows)])
 
 
 def test_regression_without_figures_says_why() -> None:
     assert "no label yet" == mae(Sums()).why == rmse(Sums()).why == r2(Sums()).why
-    assert "all labels are the same number" == r2(pair(1.0, 2.0) + pair(3.0, 2.0)).why
+    assert "all labels are the same number" == r2(Sums(*map(sum, zip(pair(1.0, 2.0), pair(3.0, 2.0), strict=True)))).why
 
 
 def test_figures_of_the_sum_are_those_of_all_records() -> None:

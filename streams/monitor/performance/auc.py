@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from streams.monitor.multiset import Multiset
-from streams.monitor.performance.figure import Figure, undefined
+from streams.monitor.performance.figure import UNLABELLED, Figure, undefined
 from streams.records import Floats, Ints
 
 LABELLED_MAX = 2**31
@@ -27,7 +27,7 @@ def auc(counts: Multiset) -> Figure:
     if positives + negatives > LABELLED_MAX:
         raise OverflowError(f"{positives + negatives:,} labelled predictions in one window")
     if not positives or not negatives:
-        return undefined("no label yet" if not positives + negatives else "labels of one class only")
+        return undefined(UNLABELLED if not positives + negatives else "labels of one class only")
     twice_below = 2 * (np.cumsum(negative) - negative) + negative
     twice_won = int(positive @ twice_below)
     value = twice_won / (2 * positives * negatives)

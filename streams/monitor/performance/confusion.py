@@ -5,11 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.monitor.multiset import Multiset
-from streams.monitor.performance.figure import Figure, undefined
+from streams.monitor.performance.figure import UNLABELLED, Figure, undefined
 from streams.monitor.performance.intervals import share
 from streams.records import Ints
-
-UNLABELLED = "no label yet"
 
 
 class Classes(NamedTuple):

@@ -23,6 +23,10 @@ class Figure(NamedTuple):
     standard_error: float | None = None
 
 
+UNLABELLED = "no label yet"
+"""The reason that all figures of a window without labels share."""
+
+
 def undefined(why: str) -> Figure:
     """Return the figure that cannot be computed."""
     return Figure(None, why)

@@ -5,14 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.monitor.multiset import Multiset
-from streams.monitor.performance.figure import Figure, undefined
+from streams.monitor.performance.figure import UNLABELLED, Figure, undefined
 from streams.records import Floats, Ints
 
 CLIP = 1e-15
 """No probability is taken for smaller, or for larger than 1 minus this: a certain and wrong answer costs 34.5. (By default
 scikit-learn clips by the type's epsilon: 36.0 for float64, 15.9 for float32.)"""
 BINS = 10
-UNLABELLED = "no label yet"
 
 
 class Bin(NamedTuple):

@@ -4,9 +4,7 @@ import math
 from typing import NamedTuple
 
 from streams.monitor.fixed_point import SCALE, fixed, real
-from streams.monitor.performance.figure import Figure, undefined
-
-UNLABELLED = "no label yet"
+from streams.monitor.performance.figure import UNLABELLED, Figure, undefined
 
 
 class Sums(NamedTuple):
@@ -21,14 +19,6 @@ class Sums(NamedTuple):
     squared_error: int = 0
     truth: int = 0
     squared_truth: int = 0
-
-    def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
-        """Return the sums of both windows."""
-        return Sums(*map(int.__add__, self, other))
-
-    def __sub__(self, other: "Sums") -> "Sums":
-        """Return the sums without those of the other."""
-        return Sums(*map(int.__sub__, self, other))
 
 
 def pair(prediction: float, truth: float) -> Sums:

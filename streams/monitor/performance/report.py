@@ -14,6 +14,7 @@ from streams.monitor.fixed_point import SCALE
 from streams.monitor.multiset import Multiset, added, counted
 from streams.monitor.performance.auc import auc
 from streams.monitor.performance.confusion import Classes, classes, confusion
+from streams.monitor.performance.figure import UNLABELLED as NO_LABEL
 from streams.monitor.performance.figure import Figure, undefined
 from streams.monitor.performance.intervals import between_blocks
 from streams.monitor.performance.probability import Bin, brier, calibration, log_loss
@@ -131,13 +132,13 @@ def _multiclass(blocks: Sequence[Block], ripe: Bools, task: Multiclass, absence:
     figures = {"accuracy": told.accuracy, "macro_precision": told.macro_precision}
     figures |= {"macro_recall": told.macro_recall, "macro_f1": told.macro_f1}
     for name, total in (("log_loss", loss), ("brier", squares)):
-        figures[name] = Figure(total / (SCALE * n)) if n else undefined("no label yet")
+        figures[name] = Figure(total / (SCALE * n)) if n else undefined(NO_LABEL)
     return _pairs(pairs), figures, ()
 
 
 def _regression(blocks: Sequence[Block], _ripe: Bools, _task: Regression, _absence: bytes | None) -> Told:
     rows = [block.rows.get(b"r", (0, 0, 0, 0, 0, 0)) for block in blocks]
-    sums = sum((Sums(*row[1:]) for row in rows), Sums())
+    sums = Sums(*(sum(column) for column in zip(*(row[1:] for row in rows), strict=True)))
     return _pairs((row[0], row[1]) for row in rows), {"mae": mae(sums), "rmse": rmse(sums), "r2": r2(sums)}, ()
 
 
