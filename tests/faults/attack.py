@@ -14,8 +14,6 @@ from streams.verify import verify
 from tests.integration.application import Application, produce_all, until
 
 HALF_S = 120.0
-STORM_LIMIT = 4
-"""A storm that lasts too long has at most so many times its requests."""
 IN_FLIGHT_S = 0.5
 """What comes so soon after a fault was on its way before it, and does not count as an answer after it."""
 
@@ -95,11 +93,12 @@ class Feeder:
     """Sends requests at a bounded rate in the background, one in five a repeat: `count` of them, or while a storm lasts."""
 
     def __init__(self, app: Application, count: int, rate: int, seed: int, *, storm: bool = False) -> None:
-        """Begin; in a storm, go on after `count` until told to hurry, so that no fault finds nothing to do."""
+        """Begin; in a storm, go on after `count` until told to hurry, so that no fault finds nothing to do. The deadlines of
+        the storm bound it, and it ends with the application."""
         self.app, self.count, self.rate = app, count, rate
         self.sent = self.fresh = 0
         self._chance = random.Random(seed)
-        self._limit = count * STORM_LIMIT if storm else count
+        self._storm = storm
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -107,8 +106,11 @@ class Feeder:
     def _run(self) -> None:
         step = max(1, self.rate // 10)
         begun, producer = time.monotonic(), self.app.producer()
-        while (left := (self.count if self._hurry.is_set() else self._limit) - self.sent) > 0:
-            names = [self._name() for _ in range(min(step, left))]
+        while not self.app.over.is_set():
+            goes_on = self._storm and not self._hurry.is_set()
+            if not goes_on and self.sent >= self.count:
+                break
+            names = [self._name() for _ in range(step if goes_on else min(step, self.count - self.sent))]
             records = ((name.encode(), self.app.value(name)) for name in names)
             self.app.sent += produce_all(producer, self.app.lanes[0], records)
             self.sent += len(names)

@@ -128,6 +128,8 @@ class Application:
         self.schema = json.loads(small_packages.CONTRACT)
         self.ids = product_ids(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.over = threading.Event()
+        """Set once the processes are being ended: who sends requests in the background ends, too."""
         self.sent = 0
 
     def _register(self) -> None:
@@ -214,6 +216,7 @@ class Application:
 
     def stop(self) -> None:
         """End every process of this application that still runs."""
+        self.over.set()
         for worker in self.workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
