@@ -25,6 +25,7 @@ from streams.models.store import open_store
 from streams.pipeline import App
 from streams.ports import Edges, Observer
 from streams.registering import cache_dir, product_ids
+from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
 from streams.topics import contradictions, names, warnings
@@ -41,7 +42,7 @@ class Parts(NamedTuple):
     """A worker's edges and what its loop needs beside them."""
 
     edges: Edges
-    app: App
+    fold: Scoring
     settings: Settings
     slot: Slot
 
@@ -50,7 +51,7 @@ class Parts(NamedTuple):
         batch, limits = self.settings.batch, self.settings.limits
         return Loop(
             self.edges,
-            self.app,
+            self.fold,
             records=batch.records,
             age_ms=batch.age_ms,
             turn_s=limits.turn_ms / 1000,
@@ -114,7 +115,8 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     )
     store = RocksStore(slot.directory / "store")
     changelog = KafkaChangelog(settings.kafka, settings.changelog)
-    return Parts(Edges(source, sink, store, changelog, registry, model, observer), app, settings, slot)
+    edges = Edges(source, sink, store, changelog, registry, observer)
+    return Parts(edges, Scoring(app, model, store, observer), settings, slot)
 
 
 def contracts(settings: Settings, model: Loaded) -> Registry:

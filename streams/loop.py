@@ -9,23 +9,22 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import structlog
 
 from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
-from streams.pipeline import App, Plan, Rows, followers, not_finite, plan, read, settle
+from streams.pipeline import Fold, Rows, read
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
-from streams.records import TP, Batch, Checkpoint, Detail, Ended, Floats, Hold, Outcome, Step
+from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
 from streams.recovery import recover
 
 log = structlog.get_logger()
 
 FIRST_RECORDS = 100
 """A worker begins with small batches and doubles them: a model that is slow is met before the watchdog is."""
-SLOW_SCORE_S = 1.0
-"""The batch shrinks until one score call takes less."""
+SLOW_S = 1.0
+"""The batch shrinks until deciding what becomes of it takes less."""
 HOLD_RETRY_S = 1.0
 HOLD_ALARM_S = 60.0
 BACKOFF_S = (0.05, 5.0)
@@ -44,7 +43,7 @@ class Loop:
 
     Args:
         edges: the ports.
-        app: what the pure functions must know.
+        fold: what is made of a batch.
         records: the most records of a batch.
         age_ms: how long a batch waits to fill.
         turn_s: the longest that a turn, or a step of a restore, may take.
@@ -58,7 +57,7 @@ class Loop:
     def __init__(
         self,
         edges: Edges,
-        app: App,
+        fold: Fold,
         *,
         records: int,
         age_ms: int,
@@ -70,20 +69,21 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._edges, self._observer = edges, edges.observer
-        self._app = app
+        self._fold = fold
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
         self._owned: frozenset[TP] = frozenset()
+        self._started = False
+        """Whether what is owned is restored: only then may anything be committed."""
         self._held: dict[TP, Held] = {}
         self._wanted: frozenset[Pair] = frozenset()
         """What the held partitions wait for, and what lies behind that: asked for together."""
         self._tried = -HOLD_RETRY_S
-        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
         self._aborts = 0
 
     def turn(self) -> None:
-        """Take one batch from request to committed answer. Raises: Stop."""
+        """Take one batch from what was read to what is committed. Raises: Stop."""
         self._watch(self._turn_s)
         self._retry_holds()
         got = self._edges.source.poll(self._limit, self._age_ms)
@@ -96,59 +96,34 @@ class Loop:
             rows = self._read(got)
             self._hold(rows)
             self._observer.passed(Stage.READ)
-            step = self._decide(rows) if rows.batch.size else None
+            step = self._decide(rows)
             self._note("")  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
                 self._finish(rows.batch, step)
+        elif self._started and (step := self._fold.due(self._edges.source.lease)) is not None:
+            self._finish(got, step)
         self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
 
     def _read(self, batch: Batch) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
-        contracts = self._edges.contracts
-        rows = read(batch, contracts.snapshot(), self._app)
+        contracts, app = self._edges.contracts, self._fold.app
+        rows = read(batch, contracts.snapshot(), app)
         if rows.unknown and contracts.resolve(rows.unknown):
-            rows = read(batch, contracts.snapshot(), self._app)
+            rows = read(batch, contracts.snapshot(), app)
         return rows
 
-    def _decide(self, rows: Rows) -> Step:
-        """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
-        model, seen = self._edges.model, self._seen(rows)
-        self._observer.passed(Stage.LOOKUP)
-        while True:
-            planned = plan(rows, seen, model, self._app, self._refused)
-            self._observer.passed(Stage.PLAN)
-            scores = self._scored(planned)
-            broken = not_finite(planned, scores)
-            if not broken:
-                step = settle(planned, scores, model, self._app)
-                self._observer.passed(Stage.SETTLE)
-                return step
-            rest = followers(planned)
-            self._refused |= broken | not_finite(rest, self._scored(rest))
-
-    def _scored(self, planned: Plan) -> Floats:
+    def _decide(self, rows: Rows) -> Step | None:
+        if not rows.batch.size:
+            return None
         begun = self._clock()
-        scores = self._edges.model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
+        step = self._fold.decide(rows)
         self._pace(self._clock() - begun)
-        self._observer.passed(Stage.SCORE)
-        return scores
-
-    def _seen(self, rows: Rows) -> list[bytes | None]:
-        """Ask each partition's store once for the identities of its rows."""
-        batch = rows.batch
-        seen: list[bytes | None] = [None] * batch.size
-        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
-        for partition in np.unique(partitions).tolist():
-            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if rows.identity[row]]
-            values = self._edges.store.get(partition, [rows.identity[row] for row in asked])
-            for row, value in zip(asked, values, strict=True):
-                seen[row] = value
-        return seen
+        return step
 
     def _finish(self, batch: Batch, step: Step) -> None:
         self._watch(self._transact_s)
         ended = self._edges.sink.transact(step)
-        self._observer.transacted(step, ended.outcome, batch)
+        self._observer.transacted(step, ended.outcome, batch if batch.size else None)
         self._observer.passed(Stage.TRANSACT)
         if ended.outcome is Outcome.COMMITTED:
             self._apply(step, ended)
@@ -164,13 +139,14 @@ class Loop:
     def _apply(self, step: Step, ended: Ended) -> None:
         """Repeat the committed transaction locally; only a restart can tell how far a failed one came."""
         for partition, puts in step.puts.items():
-            self._edges.store.apply(partition, puts, Checkpoint(self._app.changelog_id, ended.checkpoints[partition]))
+            self._edges.store.apply(
+                partition, puts, Checkpoint(self._fold.app.changelog_id, ended.checkpoints[partition])
+            )
+        self._fold.committed(step)
         self._aborts = 0
         if not self._slow:
             self._limit = min(self._limit * 2, self._records)
         self._slow = False
-        if self._refused:
-            self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
 
     def _rewind(self, batch: Batch, ended: Ended) -> None:
         """Nothing was written: read the same records again, in smaller batches if the broker blames one of them.
@@ -179,14 +155,14 @@ class Loop:
         """
         if ended.blames_record and batch.size == 1:
             size = len(batch.values[0] or b"")
-            at = batch.tps[batch.tp[0]], int(batch.offset[0])
-            if at in self._refused:
+            at, offset = batch.tps[batch.tp[0]], int(batch.offset[0])
+            detail = Detail(None, f"{size} bytes; the broker said: {ended.error}")
+            if not self._fold.refuse(at, offset, Reason.UNPRODUCIBLE, detail):
                 raise SetupError(
-                    f"the broker refuses every answer to {at[0]} offset {at[1]} ({ended.error}), even one without payload. "
+                    f"the broker refuses every answer to {at} offset {offset} ({ended.error}), even one without payload. "
                     "Raise max.message.bytes of the application's topics; `streams topics plan` shows what they should be"
                 )
-            self._refused[at] = Reason.UNPRODUCIBLE, Detail(None, f"{size} bytes; the broker said: {ended.error}")
-        elif ended.blames_record:
+        elif ended.blames_record and batch.size:
             self._limit = max(1, batch.size // 2)
         else:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
@@ -198,10 +174,10 @@ class Loop:
             self._held.pop(tp, None)
         self._edges.source.resume(first)
 
-    def _pace(self, score_s: float) -> None:
-        if score_s > SLOW_SCORE_S:
+    def _pace(self, seconds: float) -> None:
+        if seconds > SLOW_S:
             self._limit, self._slow = max(1, self._limit // 2), True
-            log.warning("a score call was slow; the batch shrinks", seconds=round(score_s, 2), records=self._limit)
+            log.warning("a batch was slow; the next ones are smaller", seconds=round(seconds, 2), records=self._limit)
 
     def _hold(self, rows: Rows) -> None:
         """Pause what waits for a schema; the other topic-partitions go on."""
@@ -231,17 +207,19 @@ class Loop:
         self._observer.passed(Stage.RESOLVE)
 
     def _recover(self, assignment: Assignment) -> None:
-        self._held, self._wanted = {}, frozenset()
+        self._held, self._wanted, self._started = {}, frozenset(), False
         self._observer.assigned(assignment)
+        self._fold.assigned()
         for partition in {tp.partition for tp in self._owned} - {tp.partition for tp in assignment.tps}:
             self._edges.store.close(partition)
         self._owned = assignment.tps
         if not assignment.tps:
             return
         begun = self._clock()
-        positions = recover(assignment.tps, self._edges, self._app, self._goes_on)
+        positions = recover(assignment.tps, self._edges, self._fold, self._goes_on)
         if positions is not None:
             self._edges.source.start(positions)
+            self._started = True
             self._observer.started()
             partitions = sorted({tp.partition for tp in positions})
             log.info("recovered", partitions=partitions, seconds=round(self._clock() - begun, 3))

@@ -199,7 +199,7 @@ class Observer:
         """The whole assignment is restored, and its requests are read."""
 
     def transacted(self, step: Step, outcome: Outcome, batch: Batch | None = None) -> None:
-        """A transaction ended; `batch` holds the requests that the step answers, None for a GAP."""
+        """A transaction ended; `batch` holds what the step was made of, None where nothing was read."""
 
     def turned(self, limit: int, held: Mapping[TP, Hold]) -> None:
         """A turn ended: the next batch has at most `limit` records, and `held` are the partitions that wait."""
@@ -213,5 +213,4 @@ class Edges(NamedTuple):
     store: Store
     changelog: Changelog
     contracts: Contracts
-    model: Model
     observer: Observer = Observer()

@@ -11,7 +11,7 @@ import structlog
 from streams.errors import OffsetsError, OutcomeUnknown, SetupError, Unreachable
 from streams.frames import FRAME, parse_frame
 from streams.headers import topic_id_text
-from streams.pipeline import App, gap
+from streams.pipeline import Fold, Reads
 from streams.ports import Edges, Store
 from streams.records import TP, Checkpoint, Frame, Outcome, Put
 
@@ -21,7 +21,7 @@ STILL_CHUNKS = 250
 """So many empty chunks in a row, a tenth of a second each: no transaction of ours can be open that long."""
 
 
-def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bool]) -> dict[TP, int] | None:
+def recover(tps: frozenset[TP], edges: Edges, fold: Fold, goes_on: Callable[[], bool]) -> dict[TP, int] | None:
     """Return where to go on in each partition that was just assigned.
 
     Committed offsets are read first, and that waits for pending transactions; then the changelog's end, open
@@ -32,11 +32,12 @@ def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bo
     Args:
         tps: the assignment.
         edges: the ports.
-        app: what the pure functions must know.
+        fold: what is made of what is read.
         goes_on: asked between two steps; False if ownership changed, or the worker is asked to stop.
     Returns: None if it does not go on.
     Raises: OffsetsError where a person must decide; SetupError where the group assigns lanes apart.
     """
+    app = fold.app
     _together(tps, app)
     _same_topics(edges.source.topic_ids(), app)
     if edges.changelog.topic_id() != app.changelog_id:
@@ -69,12 +70,12 @@ def recover(tps: frozenset[TP], edges: Edges, app: App, goes_on: Callable[[], bo
         if positions[tp] < start:
             if not goes_on():
                 return None
-            _record_gap(tp, positions[tp], start, edges, app)
+            _record_gap(tp, positions[tp], start, edges, fold)
             positions[tp] = start
     return positions
 
 
-def _together(tps: frozenset[TP], app: App) -> None:
+def _together(tps: frozenset[TP], app: Reads) -> None:
     """Partition i of every lane shares one store, so one worker must own them all; and there is a store for each."""
     added = sorted(tp for tp in tps if tp.partition >= app.partitions)
     if added:
@@ -92,7 +93,7 @@ def _together(tps: frozenset[TP], app: App) -> None:
             )
 
 
-def _same_topics(found: Mapping[str, bytes], app: App) -> None:
+def _same_topics(found: Mapping[str, bytes], app: Reads) -> None:
     for topic, topic_id in app.topic_ids.items():
         if found[topic] != topic_id:
             raise _recreated(topic, topic_id, found[topic])
@@ -142,16 +143,16 @@ def _restore(
     return True
 
 
-def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, app: App) -> None:
+def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, fold: Fold) -> None:
     """Answer, with one record, what retention deleted before it was read."""
-    step = gap(tp, committed, log_start, edges.source.lease(), app)
+    step = fold.gap(tp, committed, log_start, edges.source.lease())
     ended = edges.sink.transact(step)
     edges.observer.transacted(step, ended.outcome)
     if ended.outcome is not Outcome.COMMITTED:
         raise OutcomeUnknown(f"the GAP record of {tp} was not committed ({ended.error}); restart and recover")
     log.error("offsets deleted before they were read", at=str(tp), first=committed, until=log_start)
     for partition, puts in step.puts.items():
-        edges.store.apply(partition, puts, Checkpoint(app.changelog_id, ended.checkpoints[partition]))
+        edges.store.apply(partition, puts, Checkpoint(fold.app.changelog_id, ended.checkpoints[partition]))
 
 
 def _frame(store: Store, tp: TP) -> Frame | None:
@@ -160,7 +161,7 @@ def _frame(store: Store, tp: TP) -> Frame | None:
     return None if value is None else parse_frame(Put(key, value))[1]
 
 
-def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, app: App) -> int:
+def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, app: Reads) -> int:
     """Return the position on which the group's committed offset and the changelog's frame agree.
 
     A frame may be gone because retention took it; a log that still has its beginning, and no frame, is another log.

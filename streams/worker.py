@@ -48,7 +48,7 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
         meter.progressed()
 
     parts = assemble(settings, slot, meter)
-    meter.loaded(parts.edges.model)
+    meter.loaded(parts.fold.model)
     loop = parts.loop(watch, stopping.wait)
     gc.collect()
     gc.freeze()

@@ -9,9 +9,24 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
     step = settle(plan, scores, model, app)    records by topic, state changes, next offsets
 """
 
-from streams.pipeline.app import App
+from streams.pipeline.app import App, Reads
+from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
 from streams.pipeline.reading import Group, Rows, read, select
 from streams.pipeline.settling import gap, settle
 
-__all__ = ["App", "Group", "Plan", "Rows", "followers", "gap", "not_finite", "plan", "read", "select", "settle"]
+__all__ = [
+    "App",
+    "Fold",
+    "Group",
+    "Plan",
+    "Reads",
+    "Rows",
+    "followers",
+    "gap",
+    "not_finite",
+    "plan",
+    "read",
+    "select",
+    "settle",
+]

@@ -11,7 +11,7 @@ from streams.avro.decode import WHY, decode, slices
 from streams.avro.rules import check
 from streams.contracts import Contract, Decoded, Pair, Reading, Snapshot, Unreadable
 from streams.dedupe import identities
-from streams.pipeline.app import App
+from streams.pipeline.app import Reads
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
 
@@ -50,7 +50,7 @@ class Rows(NamedTuple):
     """Every schema that is not known yet, of the held rows and of those behind them: they can be asked for together."""
 
 
-def read(batch: Batch, snapshot: Snapshot, app: App) -> Rows:
+def read(batch: Batch, snapshot: Snapshot, app: Reads) -> Rows:
     """Turn bytes into columns, identities and fingerprints, or into refusals.
 
     A schema id that the snapshot does not know yet holds its topic-partition from that row on: the rows before it are
@@ -173,7 +173,7 @@ def _decoded(schema_id: int, reading: Reading, members: Sequence[int], rows: Row
     )
 
 
-def _identify(group: Group, rows: Rows, app: App) -> None:
+def _identify(group: Group, rows: Rows, app: Reads) -> None:
     """Fill in identity and fingerprint of the group's good rows, or the reason why they are refused."""
     good = _placed(group, rows, app)
     if len(good) == 0:
@@ -192,7 +192,7 @@ def _identify(group: Group, rows: Rows, app: App) -> None:
     _judge(group, accepted, members, rows)
 
 
-def _placed(group: Group, rows: Rows, app: App) -> Ints:
+def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
     """Return the good rows whose key, partition and timestamp are right; refuse the others."""
     batch, members = rows.batch, group.rows.tolist()
     good = ~group.decoded.bad

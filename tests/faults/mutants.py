@@ -29,7 +29,7 @@ def state_before_commit() -> None:
     def early(self: Loop, batch: Batch, step: Step) -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
-            self._edges.store.apply(partition, puts, Checkpoint(self._app.changelog_id, end - 1))
+            self._edges.store.apply(partition, puts, Checkpoint(self._fold.app.changelog_id, end - 1))
         time.sleep(WINDOW_S)
         finish(self, batch, step)
 
@@ -206,13 +206,13 @@ def _scoring(before: Any) -> None:
 
     def patched(*args: Any) -> Any:
         parts = assemble(*args)
-        score = parts.edges.model.score
+        score = parts.fold.model.score
 
         def slow(matrix: Any) -> Any:
             before()
             return score(matrix)
 
-        parts.edges.model.score = slow  # type: ignore[method-assign]
+        parts.fold.model.score = slow  # type: ignore[method-assign]
         return parts
 
     assembly.assemble = patched  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
-from streams.ports import Edges, Observer
+from streams.ports import Edges
 from streams.records import TP, Batch, Floats, Put, Step
 from streams.recovery import recover
 from streams.state.memory import MemoryStore
@@ -28,6 +28,7 @@ from tests.scenarios.twin import (
     checkpoint,
     folded,
     live,
+    scoring,
     state,
 )
 
@@ -173,8 +174,8 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
     for partition in range(PARTITIONS):
         store.open(partition)
         store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
-    edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT), AmountModel())
-    recover(TPS, edges, log.app, lambda: True)
+    edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT))
+    recover(TPS, edges, scoring(log, edges), lambda: True)
     assert folded(log) == state(store)
 
 
@@ -239,9 +240,9 @@ def test_offsets_that_move_while_it_recovers_are_looked_up_again() -> None:
 
     changelog = Overtaken(log)
     source = TwinSource(log)
-    edges = Edges(source, TwinSink(log, iter(())), MemoryStore(), changelog, TwinContracts(), AmountModel(), Observer())
+    edges = Edges(source, TwinSink(log, iter(())), MemoryStore(), changelog, TwinContracts())
     source.poll(1, 1)
-    assert log.ends() == recover(TPS, edges, log.app, lambda: True)
+    assert log.ends() == recover(TPS, edges, scoring(log, edges), lambda: True)
     assert changelog.asked == 2
 
 
@@ -254,9 +255,9 @@ def test_a_restore_that_stands_still_says_so() -> None:
             while True:
                 yield [], begin
 
-    edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Hanging(log), TwinContracts(), AmountModel())
+    edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), Hanging(log), TwinContracts())
     with pytest.raises(Unreachable, match="stands still"):
-        recover(TPS, edges, log.app, lambda: True)
+        recover(TPS, edges, scoring(log, edges), lambda: True)
 
 
 def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> None:

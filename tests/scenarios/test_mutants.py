@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from streams import loop as loop_room
-from streams import recovery
+from streams import recovery, scoring
 from streams.contracts import Contract, Decoded, Reading
 from streams.dedupe import recall
 from streams.errors import Stop
@@ -55,7 +55,7 @@ def state_before_commit(patch: Patch) -> None:
     def early(self: Loop, batch: Batch, step: Step) -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
-            self._edges.store.apply(partition, puts, Checkpoint(self._app.changelog_id, end - 1))
+            self._edges.store.apply(partition, puts, Checkpoint(self._fold.app.changelog_id, end - 1))
         finish(self, batch, step)
 
     patch.setattr(Loop, "_finish", early)
@@ -200,9 +200,9 @@ def outage_refuses(patch: Patch) -> None:
 
 def window_never_ends(patch: Patch) -> None:
     """A repeat is a repeat for ever."""
-    plan = product(loop_room, "plan")
+    plan = product(scoring, "plan")
     patch.setattr(
-        loop_room,
+        scoring,
         "plan",
         lambda rows, seen, model, app, refused: plan(rows, seen, model, app._replace(window_ms=1 << 60), refused),
     )

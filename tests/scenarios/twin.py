@@ -14,6 +14,7 @@ from streams.loop import Loop
 from streams.pipeline import App
 from streams.ports import Assignment, Edges, Observer
 from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
+from streams.scoring import Scoring
 from streams.state.memory import MemoryStore
 from tests.pipeline.world import LANE, PARTITIONS, SNAPSHOT, AmountModel, Sent, app, batch, decode_step
 
@@ -221,10 +222,10 @@ def live(
     while True:
         source = TwinSource(log, moves)
         sink, changelog = TwinSink(log, fates, blamed), TwinChangelog(log)
-        edges = Edges(source, sink, store, changelog, contracts, AmountModel(), observer or Observer())
+        edges = Edges(source, sink, store, changelog, contracts, observer or Observer())
         loop = loop_class(
             edges,
-            log.app,
+            scoring(log, edges),
             records=records,
             age_ms=1,
             turn_s=1.0,
@@ -243,6 +244,11 @@ def live(
         except (Died, OutcomeUnknown):
             if lose_state:
                 store = MemoryStore()
+
+
+def scoring(log: Log, edges: Edges) -> Scoring:
+    """Return the scorer's fold over some edges."""
+    return Scoring(log.app, AmountModel(), edges.store, edges.observer)
 
 
 def folded(log: Log) -> dict[int, dict[bytes, bytes]]:

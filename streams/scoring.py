@@ -1,0 +1,80 @@
+"""The scorer: the fold that answers each request once."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from streams.pipeline import App, Plan, Rows, followers, gap, not_finite, plan, settle
+from streams.ports import Model, Observer, Stage, Store
+from streams.reasons import Reason
+from streams.records import TP, Detail, Floats, Lease, Step
+
+
+class Scoring:
+    """A `Fold`: plans, scores and settles.
+
+    Args:
+        app: what the pure functions must know.
+        model: who answers.
+        store: the state of identities; it is only asked.
+        observer: told which stage has ended.
+    """
+
+    def __init__(self, app: App, model: Model, store: Store, observer: Observer) -> None:
+        self.app, self.model, self._store, self._observer = app, model, store, observer
+        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
+
+    def decide(self, rows: Rows) -> Step:
+        """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
+        seen = self._seen(rows)
+        self._observer.passed(Stage.LOOKUP)
+        while True:
+            planned = plan(rows, seen, self.model, self.app, self._refused)
+            self._observer.passed(Stage.PLAN)
+            scores = self._scored(planned)
+            broken = not_finite(planned, scores)
+            if not broken:
+                step = settle(planned, scores, self.model, self.app)
+                self._observer.passed(Stage.SETTLE)
+                return step
+            rest = followers(planned)
+            self._refused |= broken | not_finite(rest, self._scored(rest))
+
+    def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
+        """Refuse this request from now on; False if it was refused before."""
+        if (at, offset) in self._refused:
+            return False
+        self._refused[at, offset] = reason, detail
+        return True
+
+    def committed(self, step: Step) -> None:
+        """Forget the refusals that are committed."""
+        if self._refused:
+            self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
+
+    def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
+        """Return the transaction of the GAP record."""
+        return gap(tp, committed, log_start, lease, self.app)
+
+    def due(self, lease: Callable[[], Lease]) -> Step | None:
+        """Return nothing: an answer has a request."""
+
+    def assigned(self) -> None:
+        """Do nothing: what was refused is refused whoever reads it."""
+
+    def _scored(self, planned: Plan) -> Floats:
+        scores = self.model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
+        self._observer.passed(Stage.SCORE)
+        return scores
+
+    def _seen(self, rows: Rows) -> Sequence[bytes | None]:
+        """Ask each partition's store once for the identities of its rows."""
+        batch = rows.batch
+        seen: list[bytes | None] = [None] * batch.size
+        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
+        for partition in np.unique(partitions).tolist():
+            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if rows.identity[row]]
+            values = self._store.get(partition, [rows.identity[row] for row in asked])
+            for row, value in zip(asked, values, strict=True):
+                seen[row] = value
+        return seen
