@@ -3,7 +3,8 @@
 A contract is an Avro record, flat or made of records that are never null as a whole: a field inside another is named by
 its path, `customer.age`. Fields may carry these properties beside the Avro ones:
 
-    role        request_id | tenant | event_time | deadline; request_id is required and is a string
+    role        request_id | tenant | event_time | deadline; request_id is required and is a string; a label contract may
+                have two more: version (int or long; the higher is believed) and withdrawn (boolean: there is no truth)
     meta        true: the field (of a record: all in it) is not an input; a retry may change it
     unit        what a number is measured in; a new version must not change it without a word
     minimum, maximum     inclusive bounds of a number (of the logical value, for decimals)
@@ -23,7 +24,9 @@ from streams.records import Bools, Bytes8, Floats, Ints
 Kind = Literal["boolean", "int", "long", "float", "double", "string", "bytes", "fixed", "enum", "vector"]
 """`vector`: an array of floats or doubles whose type says `length`."""
 Items = Literal["float", "double"]
-Role = Literal["request_id", "tenant", "event_time", "deadline"]
+Role = Literal["request_id", "tenant", "event_time", "deadline", "version", "withdrawn"]
+LABELS_ONLY: tuple[Role, ...] = ("version", "withdrawn")
+"""Roles that mean nothing in a request."""
 
 
 class Rules(NamedTuple):

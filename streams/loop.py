@@ -209,7 +209,7 @@ class Loop:
     def _recover(self, assignment: Assignment) -> None:
         self._held, self._wanted, self._started = {}, frozenset(), False
         self._observer.assigned(assignment)
-        self._fold.assigned()
+        self._fold.assigned(frozenset(tp.partition for tp in assignment.tps))
         for partition in {tp.partition for tp in self._owned} - {tp.partition for tp in assignment.tps}:
             self._edges.store.close(partition)
         self._owned = assignment.tps

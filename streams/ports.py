@@ -98,6 +98,9 @@ class Store(Protocol):
     def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return each key's value, or None."""
 
+    def scan(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key that begins with the prefix, in order, and its value; no change may be applied meanwhile."""
+
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
         """Apply changes and the checkpoint in one atomic write; later puts of the same key win."""
 

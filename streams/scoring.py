@@ -59,7 +59,7 @@ class Scoring:
     def due(self, lease: Callable[[], Lease]) -> Step | None:
         """Return nothing: an answer has a request."""
 
-    def assigned(self) -> None:
+    def assigned(self, partitions: frozenset[int]) -> None:
         """Do nothing: what was refused is refused whoever reads it."""
 
     def _scored(self, planned: Plan) -> Floats:

@@ -27,7 +27,8 @@ MAY: dict[str, set[str]] = {
     "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
     "init": {"hall", "init"},
-    "monitor": {"hall", "monitor"},
+    "monitor": {"hall", "monitor", "pipeline", "avro"},
+    "monitoring": {"hall", "monitor", "pipeline"},
 }
 """What each room may import; the files named after commands wire everything and are not listed."""
 OWNERS: dict[str, set[str]] = {
@@ -44,7 +45,7 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "monitor"] + [
+PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "monitor", "monitoring"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     "showing", "doctor/findings", "doctor/clock"] + [

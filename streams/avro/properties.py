@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, cast, get_args
 
 from streams.avro.json_values import Json, SchemaRefused
-from streams.contracts import Contract, Field, Kind, Role, Rules
+from streams.contracts import LABELS_ONLY, Contract, Field, Kind, Role, Rules
 
 MEASURED: frozenset[Kind] = frozenset({"int", "long", "float", "double", "vector"})
 """Kinds that may have bounds and a unit."""
@@ -74,8 +74,8 @@ def read_key(raw: Json, fields: Sequence[Field]) -> tuple[str, ...]:
     return tuple(cast(list[str], raw))
 
 
-def check_contract(contract: Contract) -> list[str]:
-    """Return what a request contract lacks, one sentence each; an empty list means that it can be served.
+def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
+    """Return what a contract of requests, or of labels, lacks, one sentence each; an empty list means that it can be read.
 
     Stricter than `parse`, which also reads what other teams wrote: this is for our own contracts, before they are
     registered. It does not ask the registry about compatibility.
@@ -97,6 +97,8 @@ def check_contract(contract: Contract) -> list[str]:
         field = by_name.get(name)
         if field is None:  # a record: what is said of its fields is said of it
             continue
+        if field.role in LABELS_ONLY and not labels:
+            found.append(f"Field {name} is the {field.role}, which means something in labels only.")
         if field.meta and field.role in ("request_id", "tenant"):
             found.append(f"Field {name} is meta and the {field.role}; a retry must not change it.")
         if "default" in raw and not _fits(raw["default"], field):
@@ -124,6 +126,12 @@ def _role(raw: dict[str, Json], kind: Kind, logical: str | None, nullable: bool,
             raise SchemaRefused(f"{where} is the {role}, which is a string.")
         if role == "request_id" and nullable:
             raise SchemaRefused(f"{where} is the request_id, which cannot be null.")
+    elif role == "withdrawn":
+        if kind != "boolean":
+            raise SchemaRefused(f"{where} is the withdrawn, which is a boolean.")
+    elif role == "version":
+        if kind not in ("int", "long") or logical is not None:
+            raise SchemaRefused(f"{where} is the version, which is an int or a long.")
     elif kind != "long" or logical not in INSTANTS:
         raise SchemaRefused(f"{where} is the {role}, which is a long of timestamp-millis or timestamp-micros.")
     return cast(Role, role)

@@ -15,6 +15,7 @@ from streams.monitor.tasks import Row, Rows, Task
 DELAY_EDGES_MS = tuple(1_000 * 2**power for power in range(24))
 """Delays of labels are counted by doublings: below 1 s, 2 s, … 97 days, and beyond."""
 _WINDOW = struct.Struct(">8sQ")
+WINDOW_BYTES = _WINDOW.size
 _EPOCH = 2**63
 """Added to a window's number, so that those before 1970 sort first."""
 DELAY = b"d"

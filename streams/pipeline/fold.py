@@ -31,5 +31,5 @@ class Fold(Protocol):
     def due(self, lease: Callable[[], Lease]) -> Step | None:
         """Return a transaction that is due although nothing was read, if there is one; `lease` gives it its lease."""
 
-    def assigned(self) -> None:
-        """Other partitions may be owned now, and others may have changed them: what was remembered of the state is old."""
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """These are owned now, and others may have changed them: what was remembered of the state is old."""

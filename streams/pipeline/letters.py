@@ -1,16 +1,34 @@
 """Dead letters: requests whose identity could not be read, set aside untouched. Room: pure."""
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from streams.headers import dead_letter_headers
-from streams.pipeline.app import App
 from streams.pipeline.outcomes import said
-from streams.pipeline.planning import Plan
+from streams.reasons import Reason
 from streams.records import Batch, Block, Detail, Origin
 
 OVERHEAD_BYTES = 512
 """What a record costs beside its key, value and headers: the framing of record and batch, with room to spare."""
 
 
-def fits(batch: Batch, row: int, app: App) -> bool:
+class SetsAside(Protocol):
+    """What must be known to set records aside."""
+
+    @property
+    def topic_ids(self) -> Mapping[str, bytes]:
+        """16-byte id of each topic that is read."""
+
+    @property
+    def dlq(self) -> Mapping[str, str]:
+        """Dead-letter topic of each topic that has one."""
+
+    @property
+    def dlq_bytes(self) -> Mapping[str, int]:
+        """The largest record that each dead-letter topic (by name) takes."""
+
+
+def fits(batch: Batch, row: int, app: SetsAside) -> bool:
     """Return whether the request can be set aside in full, with its headers and ours."""
     dlq = app.dlq[batch.tps[batch.tp[row]].topic]
     carried = sum(len(name) + len(value or b"") + 16 for name, value in batch.headers[row] or ())
@@ -19,9 +37,18 @@ def fits(batch: Batch, row: int, app: App) -> bool:
     return size <= app.dlq_bytes[dlq]
 
 
-def dead_letters(plan: Plan, rows: list[int], app: App) -> list[Block]:
-    """Return the original records, untouched, with headers that say where they lay and what is wrong."""
-    batch = plan.rows.batch
+def dead_letters(
+    batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail], app: SetsAside
+) -> list[Block]:
+    """Return the original records, untouched, with headers that say where they lay and what is wrong.
+
+    Args:
+        batch: what was read.
+        rows: those to be set aside.
+        reason: of each row of the batch.
+        detail: of those that have one.
+        app: the application.
+    """
     blocks = []
     for topic in sorted({batch.tps[batch.tp[row]].topic for row in rows}):
         mine = [row for row in rows if batch.tps[batch.tp[row]].topic == topic]
@@ -29,8 +56,8 @@ def dead_letters(plan: Plan, rows: list[int], app: App) -> list[Block]:
         for row in mine:
             tp = batch.tps[batch.tp[row]]
             origin = Origin(topic, app.topic_ids[topic], tp.partition, int(batch.offset[row]))
-            words = said(plan.reason[row], plan.detail.get(row, Detail())).decode()
-            headers.append(list(batch.headers[row] or []) + dead_letter_headers(origin, plan.reason[row], words))
+            words = said(reason[row], detail.get(row, Detail())).decode()
+            headers.append(list(batch.headers[row] or []) + dead_letter_headers(origin, reason[row], words))
         partitions = [batch.tps[batch.tp[row]].partition for row in mine]
         keys, values = [batch.keys[row] for row in mine], [batch.values[row] for row in mine]
         blocks.append(Block(app.dlq[topic], partitions, keys, values, headers))

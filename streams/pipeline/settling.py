@@ -5,15 +5,15 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from streams.frames import frame_put
 from streams.pipeline.app import App
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.outcomes import Place, carried_text, gap_values, outcomes, places_of
 from streams.pipeline.planning import Plan
+from streams.pipeline.progress import ends_of, frame_of
 from streams.pipeline.results import Answers, results
 from streams.ports import Model
 from streams.reasons import REASONS, SCORED, Reason
-from streams.records import TP, Batch, Block, Detail, Floats, Frame, Headers, Lease, Put, Step
+from streams.records import TP, Batch, Block, Detail, Floats, Headers, Lease, Put, Step
 
 ALLOWED_HEADERS = frozenset({"correlation-id", "kafka_correlationId", "traceparent"})
 """Request headers of which the last of each name is copied to the terminal record, if its value has at most HEADER_BYTES."""
@@ -33,14 +33,14 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     plan, refused, letters = _sorted(plan, places, app)
     blocks = [_scored(plan, answers, app)] if answers else []
     blocks += [_refused(plan, refused, places, answers, app)] if refused else []
-    blocks += dead_letters(plan, letters, app)
-    identity, ends = plan.rows.identity, _ends(batch)
+    blocks += dead_letters(batch, letters, plan.reason, plan.detail, app)
+    identity, ends = plan.rows.identity, ends_of(batch)
     puts = {
         partition: list(map(Put._make, zip([identity[row] for row in mine.rows], mine.states, strict=True)))
         for partition, mine in answers.items()
     }
     for tp, offset in ends.items():
-        puts.setdefault(tp.partition, []).append(_frame(tp, offset, app))
+        puts.setdefault(tp.partition, []).append(frame_of(tp, offset, app))
     counts = Counter(plan.reason[row].name for row in (*refused, *letters))
     counts[SCORED] = batch.size - counts.total()
     return Step(batch.lease, blocks, puts, ends, counts, Counter(plan.reason[row].name for row in letters))
@@ -111,18 +111,4 @@ def _allowed(headers: Headers | None) -> Headers | None:
 def gap(tp: TP, committed: int, log_start: int, lease: Lease, app: App) -> Step:
     """Return the transaction that records that requests were deleted by retention before they were read."""
     block = Block(app.outcomes, [tp.partition], [None], gap_values(tp, committed, log_start, app))
-    return Step(lease, [block], {tp.partition: [_frame(tp, log_start, app)]}, {tp: log_start}, {Reason.GAP.name: 1})
-
-
-def _frame(tp: TP, next_offset: int, app: App) -> Put:
-    return frame_put(tp.topic, Frame(app.topic_ids[tp.topic], next_offset, app.changelog_id))
-
-
-def _ends(batch: Batch) -> dict[TP, int]:
-    """Return the next offset to read of each topic-partition that the batch has rows of."""
-    ends = {}
-    for i, tp in enumerate(batch.tps):
-        offsets = batch.offset[batch.tp == i]
-        if len(offsets):
-            ends[tp] = int(offsets.max()) + 1
-    return ends
+    return Step(lease, [block], {tp.partition: [frame_of(tp, log_start, app)]}, {tp: log_start}, {Reason.GAP.name: 1})

@@ -1,6 +1,6 @@
 """The state of partitions in memory: the twin for tests and for pure runs; nothing survives the process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from streams.records import Checkpoint, Put
 
@@ -24,6 +24,11 @@ class MemoryStore:
         assert partition in self._open, f"partition {partition} is not open"
         data = self._data[partition]
         return [data.get(key) for key in keys]
+
+    def scan(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key that begins with the prefix, in order, and its value."""
+        assert partition in self._open, f"partition {partition} is not open"
+        yield from sorted((key, value) for key, value in self._data[partition].items() if key.startswith(prefix))
 
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
         """Apply changes and the checkpoint together."""

@@ -76,6 +76,15 @@ class RocksStore:
         with self._guarded(partition):
             return cast(list[bytes | None], self._open[partition].get(list(keys)))
 
+    def scan(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key that begins with the prefix, in order, and its value. Raises: StateError."""
+        with self._guarded(partition):
+            pairs = cast(Iterator[tuple[bytes, bytes]], self._open[partition].items(from_key=prefix))
+            for key, value in pairs:
+                if not key.startswith(prefix):
+                    break
+                yield key, value
+
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
         """Apply changes and the checkpoint in one atomic write. Raises: StateError."""
         batch = WriteBatch(raw_mode=True)

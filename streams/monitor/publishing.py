@@ -1,0 +1,99 @@
+"""When windows are published, and as what. Room: pure; the time is given.
+
+A window is published whole: everything that a partition has counted of it. So the last word counts, and nobody must have
+heard the others. What changes all the time is published every NEWEST_S, and older windows less often.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from streams.avro.encode import Constant, Longs, Slices
+from streams.monitor.app import App
+from streams.monitor.state import TALLY, Subject, chunks, part_key
+from streams.monitor.windows import parse_window
+from streams.records import Block
+
+NEWEST_S, OLDEST_S = 2.0, 60.0
+"""How often the newest window of a subject is published while it changes; and the oldest."""
+STEP_BYTES = 4 << 20
+"""What one transaction publishes, at least one window."""
+
+
+class Timetable:
+    """When each window that has changed is to be published next. Keys are (partition, window's 16 bytes)."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[int, bytes], float] = {}
+        self._last: dict[tuple[int, bytes], float] = {}
+        self._newest: dict[bytes, int] = {}
+        """Of each subject, the number of its newest window."""
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def changed(self, partition: int, windows: Iterable[bytes]) -> None:
+        """Note that windows have changed."""
+        for window in windows:
+            at = partition, window
+            subject, number = parse_window(window)[0]
+            self._newest[subject] = newest = max(number, self._newest.get(subject, number))
+            if at not in self._due:
+                age = newest - number
+                pause = min(NEWEST_S * (1 + age), OLDEST_S)
+                self._due[at] = self._last.get(at, -pause) + pause
+
+    def due(self, now: float) -> list[tuple[int, bytes]]:
+        """Return which windows are due, the longest due first."""
+        return sorted((at for at, time in self._due.items() if time <= now), key=self._due.__getitem__)
+
+    def published(self, at: tuple[int, bytes], now: float) -> None:
+        """Note that a window was published."""
+        self._due.pop(at, None)
+        self._last[at] = now
+
+
+def parts(
+    window: bytes, partition: int, rows: Iterable[tuple[bytes, bytes]], subject: Subject | None, before: int, app: App
+) -> tuple[Block, int]:
+    """Return the records that publish a window, and how many chunks they are.
+
+    Args:
+        window: its 16 bytes.
+        partition: whose counts these are.
+        rows: keys within the window, in order, and the encoded numbers.
+        subject: its names; None for the tally.
+        before: how many chunks were published last; what there is no more is taken back.
+        app: the application.
+    """
+    data = chunks(rows)
+    n, (what, _) = len(data), parse_window(window)
+    values = app.part.encode(
+        app.part_prefix,
+        n,
+        {
+            "model_name": Constant(subject and subject.model),
+            "model_version": Constant(subject and subject.version),
+            "arm": Constant(subject and subject.arm),
+            "window_start": Constant(what.number * app.rules.grain_ms),
+            "grain_ms": Constant(app.rules.grain_ms),
+            "horizon_ms": Constant(app.rules.horizon_ms),
+            "partition": Constant(partition),
+            "chunk": Longs(np.arange(n)),
+            "chunks": Constant(n),
+            "rows": Slices(data),
+        },
+    )
+    surplus = [None] * max(0, before - n)
+    keys = [part_key(window, partition, chunk) for chunk in range(max(n, before))]
+    return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), n
+
+
+def is_tally(window: bytes) -> bool:
+    """Return whether a window counts records by what became of them."""
+    return window[: len(TALLY)] == TALLY
+
+
+def sizes(block: Block) -> int:
+    """Return the bytes that a block's values have together."""
+    return sum(len(value or b"") for value in block.values)

@@ -1,0 +1,122 @@
+"""What the monitor keeps of one partition, as keys and values; and windows as the parts that are published. Room: pure.
+
+Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
+
+    d + 16 bytes                     what is known of an identity (`labels.encode`)
+    s + subject                      its names, as JSON
+    w + window + key of the row      a row's numbers
+    p + window                       whether it changed since it was published, and in how many chunks that was
+
+A value is never empty. A window of the subject TALLY, and number 0, counts records by what became of them; it is published
+like the others.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from streams.monitor.tasks import Row
+from streams.monitor.windows import Window, window_key
+
+SUBJECT, ROW, PUBLISHED = b"s", b"w", b"p"
+TALLY = bytes(8)
+CHUNK_BYTES = 256 << 10
+_PUBLISHED = struct.Struct(">?H")
+_PART = struct.Struct(">IH")
+
+
+class Published(NamedTuple):
+    """How a window stands to its parts."""
+
+    dirty: bool = False
+    """It has changed since."""
+    chunks: int = 0
+
+
+def encode_row(row: Row) -> bytes:
+    """Return a row's numbers as bytes: of each its length, and the number, big-endian and signed."""
+    parts = []
+    for number in row:
+        size = (number.bit_length() + 8) // 8 if number else 0
+        parts += [bytes((size,)), number.to_bytes(size, "big", signed=True)]
+    return b"".join(parts)
+
+
+def decode_row(data: bytes) -> Row:
+    """Return what `encode_row` was given."""
+    row, at = [], 0
+    while at < len(data):
+        end = at + 1 + data[at]
+        row.append(int.from_bytes(data[at + 1 : end], "big", signed=True))
+        at = end
+    return tuple(row)
+
+
+def encode_published(published: Published) -> bytes:
+    """Return the value."""
+    return _PUBLISHED.pack(*published)
+
+
+def decode_published(data: bytes | None) -> Published:
+    """Return what a value says; of a window that was never published there is none."""
+    return Published() if data is None else Published(*_PUBLISHED.unpack(data))
+
+
+class Subject(NamedTuple):
+    """Whose predictions are counted together."""
+
+    model: str
+    version: str
+    arm: str | None
+
+
+def encode_subject(subject: Subject) -> bytes:
+    """Return the value."""
+    return json.dumps(subject, separators=(",", ":")).encode()
+
+
+def decode_subject(data: bytes) -> Subject:
+    """Return the names."""
+    return Subject(*json.loads(data))
+
+
+def tally(counts: Mapping[str, int]) -> dict[bytes, Row]:
+    """Return the rows that count what became of records, by name."""
+    begin = window_key(Window(TALLY, 0))
+    return {begin + name.encode(): (count,) for name, count in counts.items()}
+
+
+def chunks(rows: Iterable[tuple[bytes, bytes]], limit: int = CHUNK_BYTES) -> list[bytes]:
+    """Return the rows of a window, by their keys within it, as chunks that are published; rows of zeros are left out.
+
+    Of each row: the key's length, the key, the length of its numbers, its numbers. Keys must be in order.
+    """
+    done: list[bytes] = []
+    parts: list[bytes] = []
+    size = 0
+    for key, numbers in rows:
+        if not numbers.strip(b"\0"):
+            continue
+        one = b"".join((bytes((len(key),)), key, len(numbers).to_bytes(2, "big"), numbers))
+        if size + len(one) > limit and parts:
+            done.append(b"".join(parts))
+            parts, size = [], 0
+        parts.append(one)
+        size += len(one)
+    return [*done, b"".join(parts)]
+
+
+def unchunked(chunk: bytes) -> Iterator[tuple[bytes, Row]]:
+    """Yield the rows of a chunk by their keys within the window."""
+    at = 0
+    while at < len(chunk):
+        end = at + 1 + chunk[at]
+        size = int.from_bytes(chunk[end : end + 2], "big")
+        yield chunk[at + 1 : end], decode_row(chunk[end + 2 : end + 2 + size])
+        at = end + 2 + size
+
+
+def part_key(window: bytes, partition: int, chunk: int) -> bytes:
+    """Return the key of a part: the window's 16 bytes, the partition, the number of the chunk."""
+    return window + _PART.pack(partition, chunk)

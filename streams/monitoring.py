@@ -1,0 +1,225 @@
+"""The monitor: the fold that joins labels with predictions, and counts."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from streams.frames import FRAME, parse_frame
+from streams.monitor.app import App
+from streams.monitor.joining import join
+from streams.monitor.labels import decode, encode
+from streams.monitor.publishing import STEP_BYTES, Timetable, is_tally, parts, sizes
+from streams.monitor.reading import Event, Events, events, subject_key
+from streams.monitor.state import (
+    PUBLISHED,
+    ROW,
+    SUBJECT,
+    Published,
+    decode_published,
+    decode_row,
+    decode_subject,
+    encode_published,
+    encode_row,
+    encode_subject,
+    tally,
+)
+from streams.monitor.tasks import Row
+from streams.monitor.windows import WINDOW_BYTES, added
+from streams.pipeline import Rows
+from streams.pipeline.letters import dead_letters, fits
+from streams.pipeline.progress import ends_of, frame_of
+from streams.ports import Observer, Stage, Store
+from streams.reasons import Reason
+from streams.records import TP, Block, Detail, Lease, Put, Step
+
+Changes = dict[bytes, bytes]
+"""What a step changes of one partition's state, by key."""
+
+
+class Monitoring:
+    """A `Fold`: joins, counts and publishes.
+
+    Args:
+        app: what the pure functions must know.
+        store: the state; it is only asked.
+        observer: told which stage has ended.
+        clock: monotonic seconds; decides only how often a window is published, never what is counted.
+    """
+
+    def __init__(self, app: App, store: Store, observer: Observer, clock: Callable[[], float]) -> None:
+        self.app, self._store, self._observer, self._clock = app, store, observer, clock
+        self._partitions: frozenset[int] = frozenset()
+        self._known: set[int] = set()
+        """The partitions whose changed windows were asked for."""
+        self._timetable = Timetable()
+        self._published: list[tuple[int, bytes]] = []
+        """What the last step publishes; it is published when the step is committed."""
+        self._changed: dict[int, set[bytes]] = {}
+        self._refused: set[tuple[TP, int]] = set()
+
+    def decide(self, rows: Rows) -> Step:
+        """Join what was read with what is known, and count."""
+        batch, read = rows.batch, self._refuse(events(rows, self.app), rows)
+        partitions = [tp.partition for tp in batch.tps]
+        mine: dict[int, list[Event]] = defaultdict(list)
+        for event in read.events:
+            if read.reason[event.row] is Reason.NONE:
+                mine[partitions[batch.tp[event.row]]].append(event)
+        fates: dict[int, Counter[str]] = defaultdict(Counter)
+        letters = []
+        for row, reason in enumerate(read.reason):
+            if reason is not Reason.NONE:
+                tp = batch.tps[batch.tp[row]]
+                is_label = tp.topic == self.app.labels
+                fates[tp.partition][f"{'labels' if is_label else 'results'}.{reason.name}"] += 1
+                if is_label and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
+                    letters.append(row)
+        changes = {partition: self._joined(partition, found, fates[partition]) for partition, found in mine.items()}
+        for partition, counts in fates.items():
+            self._count(partition, tally(counts), changes.setdefault(partition, {}))
+        blocks = dead_letters(batch, letters, read.reason, read.detail, self.app)
+        counts = sum(fates.values(), Counter[str]())
+        letter_counts = Counter(read.reason[row].name for row in letters)
+        return self._step(batch.lease, blocks, changes, ends_of(batch), counts, letter_counts)
+
+    def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
+        """Count this record as one that cannot be set aside; False if it was refused before."""
+        del reason, detail
+        if (at, offset) in self._refused:
+            return False
+        self._refused.add((at, offset))
+        return True
+
+    def committed(self, step: Step) -> None:
+        """Note what was published, and what has changed."""
+        now = self._clock()
+        for at in self._published:
+            self._timetable.published(at, now)
+        for partition, windows in self._changed.items():
+            self._timetable.changed(partition, windows)
+        self._refused = {at for at in self._refused if at[1] >= step.next.get(at[0], 0)}
+
+    def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
+        """Return the transaction that counts what retention deleted before it was read."""
+        what = "labels" if tp.topic == self.app.labels else "results"
+        changes: dict[int, Changes] = {tp.partition: {}}
+        self._count(tp.partition, tally({f"{what}.{Reason.GAP.name}": log_start - committed}), changes[tp.partition])
+        puts = [Put(*change) for change in changes[tp.partition].items()]
+        puts.append(frame_of(tp, log_start, self.app))
+        return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {Reason.GAP.name: 1})
+
+    def due(self, lease: Callable[[], Lease]) -> Step | None:
+        """Return the transaction that publishes what is due."""
+        self._ask()
+        if not self._timetable.due(self._clock()):
+            return None
+        return self._step(lease(), [], {}, {}, {}, {})
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """Forget which windows have changed: the state says it."""
+        self._partitions, self._known, self._timetable = partitions, set(), Timetable()
+
+    def _refuse(self, read: Events, rows: Rows) -> Events:
+        batch = rows.batch
+        for row in range(batch.size) if self._refused else ():
+            if (batch.tps[batch.tp[row]], int(batch.offset[row])) in self._refused:
+                read.reason[row] = Reason.UNPRODUCIBLE
+        return read
+
+    def _joined(self, partition: int, found: Sequence[Event], fates: Counter[str]) -> Changes:
+        """Return what a partition's events change of its state; count their fates."""
+        identities = list({event.identity for event in found})
+        values = self._store.get(partition, identities)
+        known = {key: decode(value) for key, value in zip(identities, values, strict=True) if value is not None}
+        self._observer.passed(Stage.LOOKUP)
+        joined = join([(event.identity, event.said) for event in found], known, self.app.rules)
+        for event, fate in zip(found, joined.fates, strict=True):
+            fates[f"{'labels' if event.subject is None else 'results'}.{fate}"] += 1
+        changes = {identity: encode(after) for identity, after in joined.known.items()}
+        for subject in {event.subject for event in found if event.subject is not None}:
+            changes[SUBJECT + subject_key(subject)] = encode_subject(subject)
+        self._count(partition, joined.rows, changes)
+        self._observer.passed(Stage.PLAN)
+        return changes
+
+    def _count(self, partition: int, rows: Mapping[bytes, Row], changes: Changes) -> None:
+        """Add to rows of the state, and mark their windows as changed."""
+        keys = [ROW + key for key in rows]
+        for key, row, value in zip(keys, rows.values(), self._get(partition, keys, changes), strict=True):
+            old = {} if value is None else {key: decode_row(value)}
+            now = added([old, {key: row}]).get(key, (0,) * len(row))
+            changes[key] = encode_row(now)
+        marks = [PUBLISHED + key for key in {key[:WINDOW_BYTES] for key in rows}]
+        for key, value in zip(marks, self._get(partition, marks, changes), strict=True):
+            published = decode_published(value)
+            if not published.dirty:
+                changes[key] = encode_published(published._replace(dirty=True))
+
+    def _get(self, partition: int, keys: Sequence[bytes], changes: Changes) -> Iterator[bytes | None]:
+        """Return values as they are once the changes are made."""
+        for key, value in zip(keys, self._store.get(partition, keys), strict=True):
+            yield changes.get(key, value)
+
+    def _step(
+        self,
+        lease: Lease,
+        blocks: list[Block],
+        changes: dict[int, Changes],
+        ends: Mapping[TP, int],
+        counts: Mapping[str, int],
+        letters: Mapping[str, int],
+    ) -> Step:
+        """Return the transaction of some changes, with the windows that are due."""
+        self._ask()
+        self._published, published = [], 0
+        for partition, window in self._timetable.due(self._clock()):
+            if published > STEP_BYTES:
+                break
+            block = self._publish(partition, window, changes.setdefault(partition, {}))
+            blocks.append(block)
+            published += sizes(block)
+            self._published.append((partition, window))
+        self._changed = {
+            partition: {
+                key[1:] for key, value in mine.items() if key[:1] == PUBLISHED and decode_published(value).dirty
+            }
+            for partition, mine in changes.items()
+        }
+        ends = {**self._stood(changes), **ends}
+        puts = {partition: list(map(Put._make, mine.items())) for partition, mine in changes.items()}
+        for tp, offset in ends.items():
+            puts[tp.partition].append(frame_of(tp, offset, self.app))
+        self._observer.passed(Stage.SETTLE)
+        return Step(lease, blocks, puts, ends, counts, letters)
+
+    def _publish(self, partition: int, window: bytes, changes: Changes) -> Block:
+        """Return a window's parts, as it is once the changes are made, and mark it as published."""
+        begin = ROW + window
+        rows = dict(self._store.scan(partition, begin))
+        rows |= {key: value for key, value in changes.items() if key.startswith(begin)}
+        mark, name = PUBLISHED + window, SUBJECT + window[:8]
+        before, subject = self._get(partition, [mark, name], changes)
+        within = sorted((key[len(begin) :], value) for key, value in rows.items())
+        names = None if is_tally(window) or subject is None else decode_subject(subject)
+        block, count = parts(window, partition, within, names, decode_published(before).chunks, self.app)
+        changes[mark] = encode_published(Published(dirty=False, chunks=count))
+        return block
+
+    def _stood(self, changes: Mapping[int, Changes]) -> dict[TP, int]:
+        """Return how far the topics of these partitions were read before; a transaction of a worker that was replaced fails by
+        the offsets that it has.
+        """
+        stood = {}
+        for partition in changes:
+            topics = sorted(self.app.topic_ids)
+            values = self._store.get(partition, [FRAME + topic.encode() for topic in topics])
+            for topic, value in zip(topics, values, strict=True):
+                if value is not None:
+                    stood[TP(topic, partition)] = parse_frame(Put(FRAME + topic.encode(), value))[1].next_offset
+        return stood
+
+    def _ask(self) -> None:
+        """Ask the state of partitions that were just restored which windows have changed since they were published."""
+        for partition in self._partitions - self._known:
+            marks = self._store.scan(partition, PUBLISHED)
+            self._timetable.changed(partition, [key[1:] for key, value in marks if decode_published(value).dirty])
+            self._known.add(partition)

@@ -1,0 +1,20 @@
+"""How far a step comes in each topic-partition, for the group and for the changelog. Room: pure."""
+
+from streams.frames import frame_put
+from streams.pipeline.app import Reads
+from streams.records import TP, Batch, Frame, Put
+
+
+def frame_of(tp: TP, next_offset: int, app: Reads) -> Put:
+    """Return the change that says that a topic-partition was consumed up to `next_offset`."""
+    return frame_put(tp.topic, Frame(app.topic_ids[tp.topic], next_offset, app.changelog_id))
+
+
+def ends_of(batch: Batch) -> dict[TP, int]:
+    """Return the next offset to read of each topic-partition that the batch has rows of."""
+    ends = {}
+    for i, tp in enumerate(batch.tps):
+        offsets = batch.offset[batch.tp == i]
+        if len(offsets):
+            ends[tp] = int(offsets.max()) + 1
+    return ends

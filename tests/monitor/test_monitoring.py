@@ -1,0 +1,148 @@
+"""The monitor as a fold: the same counts for any partitioning, order and cut, and a name for whatever became of a record."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.monitor.windows import DELAY, MISFIT, Window, window_key
+from streams.reasons import Reason
+from tests.monitor.stream import HOUR_MS, LABELS, RESULTS, Monitor, Record, label, result, run
+
+SIMPLE = [result("a", 0.9, 5), result("b", 0.2, 6), label("a", "lost", 9 * HOUR_MS), label("b", "lost", 30 * HOUR_MS)]
+
+
+def history(seed: int, requests: int = 60) -> list[Record]:
+    """Return predictions and labels in a mixed order: doubled, corrected, withdrawn, early, late, of nobody, of no class."""
+    chance, records = random.Random(seed), []
+    for number in range(requests):
+        name, event_ms = f"r{number}", chance.randrange(40) * HOUR_MS // 4
+        if chance.random() < 0.9:
+            version = {"model_version": chance.choice("12")}
+            records += [result(name, round(chance.random(), 2), event_ms, **version)] * chance.choice([1, 1, 1, 2])
+        for _ in range(chance.choice([0, 1, 1, 1, 2, 3])):
+            outcome = chance.choice(["kept", "lost", "lost", "neither"])
+            time_ms = event_ms + chance.randrange(-2, 30) * HOUR_MS
+            more: dict[str, Any] = {"withdrawn": True} if chance.random() < 0.15 else {}
+            one = label(name, outcome, time_ms, chance.choice([None, None, 1, 2, 3]), **more)
+            records += [one] * chance.choice([1, 1, 2])
+        if chance.random() < 0.05:
+            records.append(Record(LABELS, name.encode(), None, event_ms))
+    chance.shuffle(records)
+    return records
+
+
+def test_predictions_and_labels_meet() -> None:
+    """Of two predictions one is labelled in time, the other too late: it stays without a label."""
+    monitor = run(SIMPLE)
+    begin = next(iter(monitor.windows()))[:16]
+    rows = {key[16:]: row for key, row in monitor.windows().items()}
+    scores = {key: row for key, row in rows.items() if key[:1] == b"s"}
+    assert [(1, 0, 0), (0, 0, 1)] == [scores[key] for key in sorted(scores)]
+    assert [(1,)] == [row for key, row in rows.items() if key[:1] == DELAY]
+    assert begin == window_key(Window(begin[:8], 0))
+    expected = {"results.predicted": 2, "labels.applied": 1, "labels.too_late": 1}
+    assert expected == monitor.tally()
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 200), max_size=8), st.sampled_from([3, 7]))
+def test_one_digest_for_any_order_cut_and_partitioning(seed: int, cuts: list[int], partitions: int) -> None:
+    """Only the fates depend on what came first."""
+    records = history(seed)
+    whole = run(records)
+    shuffled = records[:]
+    random.Random(seed + 1).shuffle(shuffled)
+    other = run(shuffled, partitions, [min(cut, len(records)) for cut in cuts])
+    assert whole.digest() == other.digest()
+    assert whole.tally().total() == other.tally().total() == len(records)
+
+
+@given(st.integers(0, 2**32))
+def test_what_comes_twice_counts_once(seed: int) -> None:
+    """A replay from the beginning changes nothing but the tally."""
+    records = history(seed)
+    assert run(records).digest() == run([*records, *records]).digest()
+
+
+def test_a_new_worker_goes_on_with_what_is_not_published_yet() -> None:
+    """It finds in the state which windows have changed."""
+    monitor = Monitor(2)
+    monitor.feed(SIMPLE)
+    monitor.begin()
+    monitor.rest()
+    assert monitor.windows() == run(SIMPLE).windows()
+
+
+def test_a_window_is_published_so_often_and_no_more() -> None:
+    """A window that changes all the time is published when it is due, whole."""
+    monitor = Monitor()
+    for number in range(50):
+        monitor.feed([result(f"r{number}", number / 50, 0)])
+        monitor.now += 0.1
+    assert 2 * 3 <= monitor.published <= 2 * 4, "a window and the tally, in 5 s"
+    monitor.rest()
+    assert len(monitor.windows()) == 50
+
+
+def test_a_window_larger_than_a_chunk_is_published_in_several_and_shrinks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is left of a larger part is taken back."""
+    monkeypatch.setattr("streams.monitor.state.chunks.__defaults__", (200,))
+    monitor = Monitor()
+    monitor.feed([result(f"r{number}", number / 50, 0) for number in range(50)])
+    monitor.rest()
+    assert len(monitor.windows()) == 50
+    assert len([key for key in monitor.parts if key[:8] != bytes(8)]) > 3
+    # an earlier prediction of the same identities, in the hour before: the window is empty now
+    monitor.feed([result(f"r{number}", number / 50, -1) for number in range(50)])
+    monitor.rest()
+    assert {key[:16] for key in monitor.windows()} == {next(iter(monitor.windows()))[:16]}
+
+
+BAD = {
+    "no class": (label("a", "neither", 5), "labels.applied"),
+    "no truth": (label("a", None, 5), "labels.OUT_OF_CONTRACT"),
+    "a long truth": (label("a", "x" * 256, 5), "labels.OUT_OF_CONTRACT"),
+    "malformed": (Record(LABELS, b"a", b"\0\0\0\0\2\xff"), "labels.MALFORMED"),
+    "another key": (label("a", "lost", 5)._replace(key=b"z"), "labels.KEY_MISMATCH"),
+    "another partition": (label("a", "lost", 5)._replace(partition=1), "labels.MISPARTITIONED"),
+    "a tombstone elsewhere": (Record(LABELS, b"a", None, partition=1), "labels.MISPARTITIONED"),
+    "the year 2099": (label("a", "lost", 4_070_908_800_000), "labels.too_late"),
+    "of nobody": (label("nobody", "lost", 5), "labels.early"),
+    "no score": (result("c", None, 5), "results.OUT_OF_CONTRACT"),
+    "no number": (result("c", float("nan"), 5), "results.OUT_OF_CONTRACT"),
+    "malformed result": (Record(RESULTS, b"c", b"\0\0\0\0\1\xff"), "results.MALFORMED"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_bad_has_a_name(what: str) -> None:
+    """Each has one fate that is counted; labels that cannot be read are set aside."""
+    record, fate = BAD[what]
+    home = Monitor(2)
+    if record.partition is not None:
+        keys = (f"a{number}" for number in range(100))
+        key = next(key for key in keys if home.app.partition_of(key.encode(), 2) == 0)
+        record = (
+            record._replace(key=key.encode()) if record.value is None else label(key, "lost", 5)._replace(partition=1)
+        )
+    home.feed([result("a", 0.9, 0), record])
+    home.rest()
+    assert Counter({"results.predicted": 1, fate: 1}) == home.tally()
+    reason = fate.partition(".")[2]
+    assert len(home.letters) == (fate.startswith("labels.") and reason in Reason.__members__)
+    misfits = [row for key, row in home.windows().items() if key[16:] == MISFIT]
+    assert misfits == ([(1,)] if what == "no class" else [])
+
+
+def test_a_tombstone_withdraws_what_has_no_version() -> None:
+    """It never outranks a version."""
+    gone = Record(LABELS, b"a", None, 7)
+    without = run([result("a", 0.9, 0), label("a", "lost", 5), gone])
+    assert without.digest() == run([result("a", 0.9, 0)]).digest()
+    versioned = [result("a", 0.9, 0), label("a", "lost", 5, 1)]
+    assert run([*versioned, gone]).digest() == run(versioned).digest()
