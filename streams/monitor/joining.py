@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from streams.monitor.labels import NOTHING, Fate, Known, Label, Prediction, labelled, predicted
 from streams.monitor.tasks import Row
-from streams.monitor.windows import Rules, added, change
+from streams.monitor.windows import Rules, changes
 
 
 class Seen(StrEnum):
@@ -48,5 +48,5 @@ def join(events: Iterable[tuple[bytes, Prediction | Label]], known: Mapping[byte
             now[identity], fate = labelled(before, event, horizon_ms)
             fates.append(fate)
     changed = {identity: after for identity, after in now.items() if after != known.get(identity, NOTHING)}
-    changes = [change(known.get(identity, NOTHING), after, rules) for identity, after in changed.items()]
-    return Joined(changed, added(changes), fates)
+    steps = ((known.get(identity, NOTHING), after) for identity, after in changed.items())
+    return Joined(changed, changes(steps, rules), fates)

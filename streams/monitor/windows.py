@@ -6,7 +6,7 @@ rows of a window are the sum over all identities, whatever came in which order, 
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.monitor.labels import Known
@@ -71,11 +71,16 @@ def bucket(delay_ms: int) -> int:
     return next((at for at, edge in enumerate(DELAY_EDGES_MS) if delay_ms < edge), len(DELAY_EDGES_MS))
 
 
-def change(before: Known, after: Known, rules: Rules) -> dict[bytes, Row]:
-    """Return by how much rows change; both may be of different windows, if an earlier prediction came."""
-    if before == after:
-        return {}
-    return added([contribution(after, rules), negative(contribution(before, rules))])
+def changes(steps: Iterable[tuple[Known, Known]], rules: Rules) -> dict[bytes, Row]:
+    """Return by how much rows change as more becomes known: of each identity, what was known before, and what is now."""
+    return added(_changes(steps, rules))
+
+
+def _changes(steps: Iterable[tuple[Known, Known]], rules: Rules) -> Iterator[Rows]:
+    for before, after in steps:
+        yield contribution(after, rules)
+        if before.prediction is not None:
+            yield negative(contribution(before, rules))
 
 
 def negative(rows: Rows) -> dict[bytes, Row]:

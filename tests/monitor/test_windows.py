@@ -22,7 +22,7 @@ from streams.monitor.windows import (
     Window,
     added,
     bucket,
-    change,
+    changes,
     contribution,
     negative,
     parse_window,
@@ -76,7 +76,7 @@ def run(events: Sequence[Event], rules: Rules) -> tuple[dict[int, Known], dict[b
         else:
             after, _ = labelled(before, event, rules.horizon_ms)
         known[identity] = after
-        rows = added([rows, change(before, after, rules)])
+        rows = added([rows, changes([(before, after)], rules)])
     return known, rows
 
 
