@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from platform import python_version
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ from streams.loop import Loop
 from streams.metrics.meter import Meter
 from streams.models.packages import Loaded, load, unaccepted
 from streams.models.store import open_store
-from streams.pipeline import App
-from streams.ports import Edges, Observer
+from streams.pipeline import App, Fold
+from streams.ports import Contracts, Edges, Observer
 from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
@@ -42,7 +42,7 @@ class Parts(NamedTuple):
     """A worker's edges and what its loop needs beside them."""
 
     edges: Edges
-    fold: Scoring
+    fold: Fold
     settings: Settings
     slot: Slot
 
@@ -72,10 +72,10 @@ def preflight(settings: Settings) -> list[str]:
     return [*warnings(settings, found), *unaccepted(_model(settings), settings)]
 
 
-def observe(settings: Settings, slot: Slot) -> Meter:
-    """Return what counts a worker's doings, and serve it if the settings name a port. Raises: ConfigError if it is taken."""
-    meter, where = Meter(), settings.metrics
-    if where.port is not None:
+def observe(settings: Settings, slot: Slot, port: int | None) -> Meter:
+    """Return what counts a worker's doings, and serve it if there is a port. Raises: ConfigError if it is taken."""
+    meter = Meter()
+    if port is not None:
         from streams.metrics.figures import Facts
         from streams.metrics.pages import pages
         from streams.metrics.server import serve
@@ -83,40 +83,65 @@ def observe(settings: Settings, slot: Slot) -> Meter:
         facts = Facts(
             settings.app.id, slot.name, __version__, python_version(), client_version(), restarts(dict(os.environ))
         )
-        serve(where.host, where.port + slot.number, pages(meter, facts, settings.limits.turn_ms / 1000))
+        serve(settings.metrics.host, port + slot.number, pages(meter, facts, settings.limits.turn_ms / 1000))
     return meter
 
 
 def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
-    """Return a worker's parts. The predecessor in this slot is fenced before anything is read. Raises: Stop."""
+    """Return a scorer's worker's parts. The predecessor in this slot is fenced before anything is read. Raises: Stop."""
     found = _topics(settings)
     model = _model(settings)
+    observer.loaded(model)
     app = application(settings, found)
+    sink = open_sink(settings, settings.group, settings.changelog, slot, found)
+    registry = contracts(settings, model)
+    topics = [lane.topic for lane in settings.requests]
+    edges = wired(
+        settings, sink, registry, slot, observer, group=settings.group, changelog=settings.changelog, topics=topics
+    )
+    return Parts(edges, Scoring(app, model, edges.store, observer), settings, slot)
+
+
+def open_sink(settings: Settings, group: str, changelog: str, slot: Slot, found: Mapping[str, Found]) -> KafkaSink:
+    """Return a worker's sink; its predecessor in the slot is fenced. Raises: Unreachable."""
     limits = settings.limits
     sink = KafkaSink(
         settings.kafka,
-        transactional_id=f"{settings.group}.{slot.name}",
-        changelog=settings.changelog,
+        transactional_id=f"{group}.{slot.name}",
+        changelog=changelog,
         transaction_ms=limits.transaction_ms,
         slow_commit_ms=limits.slow_commit_ms,
         message_bytes=max(_message_bytes(topic) for topic in found.values()),
         batch_bytes=min(BATCH_BYTES, min(_message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
     )
     sink.open()
-    registry = contracts(settings, model)
+    return sink
+
+
+def wired(
+    settings: Settings,
+    sink: KafkaSink,
+    registry: Contracts,
+    slot: Slot,
+    observer: Observer,
+    *,
+    group: str,
+    changelog: str,
+    topics: Sequence[str],
+) -> Edges:
+    """Return a worker's edges around its sink and its contracts."""
+    limits = settings.limits
     source = KafkaSource(
         settings.kafka,
-        topics=[lane.topic for lane in settings.requests],
-        group=settings.group,
+        topics=topics,
+        group=group,
         instance=slot.name,
         session_ms=limits.session_ms,
         max_poll_ms=limits.max_poll_ms,
         queue_kbytes=limits.queue_kbytes,
     )
-    store = RocksStore(slot.directory / "store")
-    changelog = KafkaChangelog(settings.kafka, settings.changelog)
-    edges = Edges(source, sink, store, changelog, registry, observer)
-    return Parts(edges, Scoring(app, model, store, observer), settings, slot)
+    store, log = RocksStore(slot.directory / "store"), KafkaChangelog(settings.kafka, changelog)
+    return Edges(source, sink, store, log, registry, observer)
 
 
 def contracts(settings: Settings, model: Loaded) -> Registry:

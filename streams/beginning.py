@@ -7,6 +7,7 @@ be able to tell an application that never ran from one whose offsets were lost (
 import json
 from collections.abc import Mapping
 from itertools import chain
+from typing import NamedTuple
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
@@ -22,69 +23,89 @@ from streams.reasons import Reason, sentence
 from streams.records import TP, Block, Frame
 from streams.registering import product_ids
 
+
+class Reads(NamedTuple):
+    """A group of workers: what it reads, and where it says so."""
+
+    group: str
+    topics: tuple[str, ...]
+    changelog: str
+    starts: str | None = None
+    """The topic of START records, where there are any."""
+
+
+def scorer(settings: Settings) -> Reads:
+    """Return what the scorer reads."""
+    lanes = tuple(lane.topic for lane in settings.requests)
+    return Reads(settings.group, lanes, settings.changelog, settings.outcomes)
+
+
+def monitor(settings: Settings) -> Reads | None:
+    """Return what the monitor reads, where there are labels."""
+    if settings.labels is None:
+        return None
+    return Reads(settings.monitor_group, (settings.results, settings.labels.topic), settings.monitor_changelog)
+
+
 PACKS = 500
 """Packs of the changelog that are read at once: some 32 MB at most."""
 
 
-def unbegun(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> list[TP]:
+def unbegun(reads: Reads, admin: Admin, found: Mapping[str, Found]) -> list[TP]:
     """Return the source partitions that exist and have no committed offset."""
-    tps = [
-        TP(lane.topic, partition)
-        for lane in settings.requests
-        if lane.topic in found
-        for partition in range(found[lane.topic].partitions)
-    ]
-    return [tp for tp, offset in admin.committed(settings.group, tps).items() if offset is None]
+    tps = [TP(topic, number) for topic in reads.topics if topic in found for number in range(found[topic].partitions)]
+    return [tp for tp, offset in admin.committed(reads.group, tps).items() if offset is None]
 
 
 def begin_where_nothing_began(
-    settings: Settings, admin: Admin, found: Mapping[str, Found], *, from_end: bool
+    settings: Settings, reads: Reads, admin: Admin, found: Mapping[str, Found], *, from_end: bool
 ) -> dict[TP, int]:
     """Set the first offset of each source partition that has neither a committed one nor a frame; return what was set.
 
-    One transaction for the whole application: offsets, frames, START records.
+    One transaction for the whole group: offsets, frames, START records.
     Raises: SetupError: workers are running, or the outcome contract is not registered. OffsetsError: the changelog says
     that a partition was consumed, and its offset is gone. OutcomeUnknown.
     """
-    if not unbegun(settings, admin, found):
+    if not unbegun(reads, admin, found):
         return {}
     outcome_id = product_ids(settings)["outcome"]
 
     def look() -> Beginning | None:
-        missing = unbegun(settings, admin, found)
+        missing = unbegun(reads, admin, found)
         if not missing:
             return None
-        if not admin.group_is_empty(settings.group):
+        if not admin.group_is_empty(reads.group):
             raise SetupError(
-                f"{len(missing)} partitions have no committed offset ({missing[0]}, …), and group {settings.group} has "
+                f"{len(missing)} partitions have no committed offset ({missing[0]}, …), and group {reads.group} has "
                 "members. Stop the workers, then run `streams topics apply` again."
             )
-        _refuse_lost_offsets(settings, admin, missing)
+        _refuse_lost_offsets(settings, reads, admin, missing)
         first = admin.offsets(missing, "latest" if from_end else "earliest")
         ids = {tp.topic: found[tp.topic].topic_id for tp in missing}
         frames = [
             (
-                TP(settings.changelog, tp.partition),
-                frame_put(tp.topic, Frame(ids[tp.topic], offset, found[settings.changelog].topic_id)),
+                TP(reads.changelog, tp.partition),
+                frame_put(tp.topic, Frame(ids[tp.topic], offset, found[reads.changelog].topic_id)),
             )
             for tp, offset in first.items()
         ]
-        return Beginning(first, frames, [_starts(settings.outcomes, outcome_id, first, ids)])
+        starts = [] if reads.starts is None else [_starts(reads.starts, outcome_id, first, ids)]
+        return Beginning(first, frames, starts)
 
-    begun = begin(settings.kafka, settings.group, f"{settings.app.id}.topics", look)
+    begun = begin(settings.kafka, reads.group, f"{settings.app.id}.topics", look)
     return {} if begun is None else dict(begun.offsets)
 
 
-def _refuse_lost_offsets(settings: Settings, admin: Admin, missing: list[TP]) -> None:
+def _refuse_lost_offsets(settings: Settings, reads: Reads, admin: Admin, missing: list[TP]) -> None:
     """Raises: OffsetsError if the changelog has a frame of a partition whose committed offset is missing."""
-    logs = [TP(settings.changelog, partition) for partition in sorted({tp.partition for tp in missing})]
+    logs = [TP(reads.changelog, partition) for partition in sorted({tp.partition for tp in missing})]
     starts, ends = admin.offsets(logs, "earliest"), admin.offsets(logs, "latest")
     for part in scan(settings.kafka, {log: (starts[log], ends[log]) for log in logs}, chunk=PACKS):
         for key, _ in chain.from_iterable(unpack(value or b"") for value in part.values):
             tp = TP(key[1:].decode("utf-8", "replace"), part.tp.partition)
             if is_frame(key) and tp in missing:
                 raise OffsetsError(
-                    f"{tp} has no committed offset in group {settings.group}, but {part.tp} says that it was consumed. "
+                    f"{tp} has no committed offset in group {reads.group}, but {part.tp} says that it was consumed. "
                     "The group's offsets were deleted or have expired. Nothing was changed: beginning anew here would "
                     "answer requests a second time. Restore the offsets, or begin a new application id."
                 )

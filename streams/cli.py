@@ -31,6 +31,10 @@ FLAGS = Annotated[
         show_default=False,
     ),
 ]
+WORKERS = Annotated[int, typer.Option(min=1, max=256, help="Processes; about one a core.")]
+INSTANCE = Annotated[
+    str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
+]
 JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file, as JSON.")]
 
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
@@ -60,6 +64,8 @@ models = _group("models", "Model packages: checked whole, and registered.")
 topics = _group("topics", "Topics as code.")
 configs = _group("config", "The settings: what is in force, and where it was given.")
 scorer = _group("scorer", "The scorer: requests in, exactly one answer out.")
+monitor = _group("monitor", "Predictions and what came true.")
+performance = _group("performance", "How right the predictions were.")
 
 
 def say(line: str = "") -> None:
@@ -304,10 +310,8 @@ def topics_apply(
 def scorer_run(
     config: CONFIG,
     flags: FLAGS = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; about one a core.")] = 1,
-    instance: Annotated[
-        str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
-    ] = None,
+    workers: WORKERS = 1,
+    instance: INSTANCE = None,
 ) -> None:
     """Answer requests until stopped.
 
@@ -318,17 +322,76 @@ def scorer_run(
     from streams.assembly import preflight
     from streams.config import load
     from streams.logs import to_stderr
-    from streams.slots import instance as instance_name
-    from streams.supervisor import Supervisor, worker_command
 
     to_stderr()
-    settings = load(config, flags)
-    for warning in preflight(settings):
+    for warning in preflight(load(config, flags)):
         say(f"warning: {warning}")
-    name = instance_name(settings.app.state_dir, instance, dict(os.environ))
+    _supervise("scorer", config, flags, workers, instance)
+
+
+def _supervise(
+    kind: Literal["scorer", "monitor"], config: Path, flags: list[str] | None, workers: int, instance: str | None
+) -> None:
+    from streams.config import load
+    from streams.slots import instance as instance_name
+    from streams.slots import slots_dir
+    from streams.supervisor import Supervisor, worker_command
+
+    state_dir = load(config, flags).app.state_dir
+    name = instance_name(state_dir, instance, dict(os.environ))
     slots = [f"{name}-{number:02d}" for number in range(workers)]
-    supervisor = Supervisor({slot: worker_command(config, slot, flags) for slot in slots}, settings.app.state_dir)
-    raise typer.Exit(supervisor.run())
+    commands = {slot: worker_command(config, slot, flags, kind=kind) for slot in slots}
+    raise typer.Exit(Supervisor(commands, slots_dir(state_dir, kind)).run())
+
+
+# --- monitor and performance
+
+
+@monitor.command("run")
+def monitor_run(config: CONFIG, flags: FLAGS = None, workers: WORKERS = 1, instance: INSTANCE = None) -> None:
+    """Join labels with the predictions that they judge, and count, until stopped.
+
+    It reads results and labels in a group of its own, with the scorer's guarantees, and publishes windows of counts;
+    `streams performance show` tells what they say.
+
+    Example: streams monitor run -c flights.toml
+    """
+    from streams.config import load
+    from streams.logs import to_stderr
+    from streams.monitor_assembly import preflight
+
+    to_stderr()
+    preflight(load(config, flags))
+    _supervise("monitor", config, flags, workers, instance)
+
+
+@performance.command("show")
+def performance_show(
+    config: CONFIG,
+    flags: FLAGS = None,
+    span: Annotated[
+        float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")
+    ] = None,
+    output: Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")] = "table",
+) -> None:
+    """Tell how right the predictions were, by model version and span of their event time.
+
+    n = labelled + pending + expired. Figures of a span that is not mature can be far off: labels that come soon are not like
+    those that come late. An interval is from how the windows of the span differ, where there are several, else from sampling
+    alone; ± is DeLong's standard error.
+
+    Example: streams performance show -c flights.toml --span 24
+    """
+    from streams.config import load
+    from streams.monitor.telling import as_json, table
+    from streams.performance import performance as told
+
+    lines = told(load(config, flags), span)
+    if output == "json":
+        say(json.dumps([as_json(line) for line in lines], indent=2))
+        return
+    for line in table(lines) if lines else ["Nothing is published yet. Does `streams monitor run` run?"]:
+        say(line)
 
 
 # --- doctor, verify and demo

@@ -73,6 +73,37 @@ class Requests(Section):
         return self.subject or f"{self.topic}-value"
 
 
+class Labels(Section):
+    """`[labels]`: the topic of what came true; without it there is nothing to monitor."""
+
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+    contract: Path
+    """The newest contract of the labels."""
+    subject: str = ""
+    """Default: `<topic>-value` (TopicNameStrategy)."""
+    field: str = ""
+    """The contract's field that says what came true. Default: `[label] field` of the model's manifest."""
+    horizon_hours: Annotated[float, Field(gt=0)] | None = None
+    """How long after its event a label counts. Default: `[label] horizon_hours` of the model's manifest."""
+    absence_means: str = ""
+    """`unknown`, or the class that no label within the horizon stands for. Default: the manifest's."""
+    retention_hours: Annotated[float, Field(gt=0)] = 7 * 24
+
+    @property
+    def label_subject(self) -> str:
+        """The registry subject of the labels' values."""
+        return self.subject or f"{self.topic}-value"
+
+
+class Monitor(Section):
+    """`[monitor]`: how predictions are counted."""
+
+    grain_hours: Annotated[float, Field(gt=0)] = 1
+    """How long the finest windows are; longer ones are sums of them."""
+    port: Annotated[int, Field(ge=1, le=65_280)] | None = None
+    """Like `[metrics] port`, of the monitor's workers."""
+
+
 class Model(Section):
     """`[model]`: the store of packages, and which one answers."""
 
@@ -148,6 +179,8 @@ class Settings(Section):
     batch: BatchLimits = BatchLimits()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
+    labels: Labels | None = None
+    monitor: Monitor = Monitor()
 
     @field_validator("kafka")
     @classmethod
@@ -180,8 +213,11 @@ class Settings(Section):
                 "all [[requests]] need the same number of partitions: partition i of every lane shares one store"
             )
         for lane in self.requests:
-            if lane.topic in {self.results, self.outcomes, self.changelog}:
+            if lane.topic in {self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}:
                 raise ValueError(f"[[requests]] topic {lane.topic} is one of the application's own topics")
+        own = {*topics, self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}
+        if self.labels is not None and self.labels.topic in own:
+            raise ValueError(f"[labels] topic {self.labels.topic} is one of the application's other topics")
         return self
 
     @property
@@ -200,9 +236,24 @@ class Settings(Section):
         return f"{self.app.id}.dedupe.changelog"
 
     @property
+    def parts(self) -> str:
+        """The topic that windows of predictions and labels are published to."""
+        return f"{self.app.id}.performance.parts"
+
+    @property
+    def monitor_changelog(self) -> str:
+        """The changelog of the monitor's state."""
+        return f"{self.app.id}.monitor.changelog"
+
+    @property
     def group(self) -> str:
-        """The consumer group."""
+        """The scorer's consumer group."""
         return f"{self.app.id}.scorer"
+
+    @property
+    def monitor_group(self) -> str:
+        """The monitor's consumer group."""
+        return f"{self.app.id}.monitor"
 
     @property
     def partitions(self) -> int:
@@ -304,9 +355,17 @@ def _origin(given: Layer, at: tuple[int | str, ...]) -> str:
 def _anchored(settings: Settings, base: Path) -> Settings:
     app = settings.app.model_copy(update={"state_dir": base / settings.app.state_dir})
     lanes = tuple(lane.model_copy(update={"contract": base / lane.contract}) for lane in settings.requests)
+    labels = settings.labels
+    if labels is not None:
+        labels = labels.model_copy(update={"contract": base / labels.contract})
     store = settings.model.store
     if store.startswith("file:") and not store.startswith("file:///"):
         store = (base / store.removeprefix("file:").removeprefix("//")).resolve().as_uri()
     return settings.model_copy(
-        update={"app": app, "requests": lanes, "model": settings.model.model_copy(update={"store": store})}
+        update={
+            "app": app,
+            "requests": lanes,
+            "labels": labels,
+            "model": settings.model.model_copy(update={"store": store}),
+        }
     )

@@ -117,8 +117,9 @@ class Contracts(Protocol):
     def snapshot(self) -> Snapshot:
         """Return everything that is known now, without asking anybody."""
 
-    trouble: str | None
-    """Why the last question had no answer; None if it had one."""
+    @property
+    def trouble(self) -> str | None:
+        """Why the last question had no answer; None if it had one."""
 
     def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
         """Ask for some (topic, schema id)s, once and briefly; return those that the snapshot now knows."""
@@ -188,6 +189,9 @@ class Observer:
 
     This one does nothing with it: the observer of a worker that nobody watches.
     """
+
+    def loaded(self, model: Model) -> None:
+        """This model answers."""
 
     def passed(self, stage: Stage) -> None:
         """A stage has ended; the time since the last call was spent in it."""

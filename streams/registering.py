@@ -50,8 +50,8 @@ class _Entry(NamedTuple):
     path: Path
     level: str
     """The compatibility rule that the subject must have."""
-    requests: bool
-    """A request contract, which the user writes and the scorer reads in columns; else one of the product's own."""
+    kind: Literal["product", "requests", "labels"]
+    """A contract of requests or labels, which the user writes and workers read in columns; or one of the product's own."""
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -111,7 +111,7 @@ def _standing(entry: _Entry, client: RegistryClient, nodes_max: int) -> Finding:
         return wrong
     found = client.lookup(entry.subject, entry.path.read_text("utf-8"))
     if found is None:
-        if entry.requests and client.versions(entry.subject):
+        if entry.kind != "product" and client.versions(entry.subject):
             text = f"{entry.path.name} is not among its versions. `streams schemas register` adds it"
             return Finding(entry.subject, "unchecked", text)
         text = f"{entry.path.name} is not registered. Run `streams schemas register`"
@@ -129,7 +129,7 @@ def cache_dir(settings: Settings) -> Path:
 
 
 def product_ids(settings: Settings) -> dict[str, int]:
-    """Return the schema ids that results and outcomes are written with: {"result": id, "outcome": id}.
+    """Return the schema ids that results, outcomes and parts of windows are written with, by the schema's name.
 
     Looks up and never registers. A lookup that succeeded once is remembered on disk and serves while the registry is down.
     Raises: SetupError if they are not registered; Unreachable if the registry is down and was never asked from here.
@@ -162,12 +162,17 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
     yield from _products(settings)
     lanes = {(lane.lane_subject, lane.contract) for lane in settings.requests}
     for subject, path in sorted(lanes):
-        yield _Entry(subject, path, "BACKWARD_TRANSITIVE", requests=True)
+        yield _Entry(subject, path, "BACKWARD_TRANSITIVE", "requests")
+    if settings.labels is not None:
+        yield _Entry(settings.labels.label_subject, settings.labels.contract, "BACKWARD_TRANSITIVE", "labels")
 
 
 def _products(settings: Settings) -> Iterator[_Entry]:
-    for name, topic in (("result", settings.results), ("outcome", settings.outcomes)):
-        yield _Entry(f"{topic}-value", schemas_dir() / f"{name}.avsc", "FULL_TRANSITIVE", requests=False)
+    products = {"result": settings.results, "outcome": settings.outcomes}
+    if settings.labels is not None:
+        products["performance_part"] = settings.parts
+    for name, topic in products.items():
+        yield _Entry(f"{topic}-value", schemas_dir() / f"{name}.avsc", "FULL_TRANSITIVE", "product")
 
 
 def _own_rules(entry: _Entry, nodes_max: int) -> Iterator[Finding]:
@@ -180,8 +185,8 @@ def _own_rules(entry: _Entry, nodes_max: int) -> Iterator[Finding]:
         )
         return
     try:
-        if entry.requests:
-            complaints = check_contract(parse(text, nodes_max=nodes_max))
+        if entry.kind != "product":
+            complaints = check_contract(parse(text, nodes_max=nodes_max), labels=entry.kind == "labels")
             yield from (Finding(entry.subject, "error", f"{entry.path.name}: {complaint}") for complaint in complaints)
         else:
             load(text)

@@ -40,6 +40,11 @@ def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> 
     return path.read_text().strip()
 
 
+def slots_dir(state_dir: Path, kind: str) -> Path:
+    """Return the folder of the slots of the scorer, or of the monitor, which may run on the same host under the same name."""
+    return state_dir if kind == "scorer" else state_dir / kind
+
+
 class Slot:
     """A slot held by this process. Raises: SlotTaken if another process holds it, and goes on holding it."""
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -84,7 +84,7 @@ class Supervisor:
 
     def __init__(
         self,
-        commands: dict[str, Sequence[str]],
+        commands: Mapping[str, Sequence[str]],
         state_dir: Path,
         on_event: Callable[[str, str, int], None] = lambda *_: None,
     ) -> None:
@@ -186,6 +186,6 @@ class Supervisor:
                     child.process.wait()
 
 
-def worker_command(config: Path, slot: str, flags: Sequence[str] | None = None) -> list[str]:
+def worker_command(config: Path, slot: str, flags: Sequence[str] | None = None, *, kind: str = "scorer") -> list[str]:
     """Return the command that runs one slot's worker, on the same settings: the environment it inherits, flags are passed on."""
-    return [sys.executable, "-m", "streams.worker", str(config), slot, *(flags or ())]
+    return [sys.executable, "-m", "streams.worker", kind, str(config), slot, *(flags or ())]

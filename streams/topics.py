@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from streams.beginning import begin_where_nothing_began, unbegun
+from streams.beginning import Reads, begin_where_nothing_began, monitor, scorer, unbegun
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
 from streams.reasons import Reason
+from streams.records import TP
 from streams.registering import product_ids
 
 HOUR_MS = 3_600_000
@@ -84,6 +85,36 @@ def names(settings: Settings) -> list[str]:
     return [*lanes, *map(settings.dlq, lanes), settings.results, settings.outcomes, settings.changelog]
 
 
+def monitor_names(settings: Settings) -> list[str]:
+    """Return the topics that only the monitor needs; none where there are no labels."""
+    if settings.labels is None:
+        return []
+    labels = settings.labels.topic
+    return [labels, settings.dlq(labels), settings.parts, settings.monitor_changelog]
+
+
+def wanted_by_monitor(settings: Settings, replication: int) -> list[Topic]:
+    """Return the topics that only the monitor needs, as they should be."""
+    if settings.labels is None:
+        return []
+    retention_ms = int(settings.labels.retention_hours * HOUR_MS)
+
+    def topic(name: str, *rules: Rule) -> Topic:
+        return Topic(name, settings.partitions, replication, (*rules, *_COMMON, _insync(replication)))
+
+    compacted = Rule("cleanup.policy", "compact", breaks="the last part of each window must stay")
+    labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
+    unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
+    room = Rule("max.message.bytes", str(MESSAGE_BYTES + DEAD_LETTER_ROOM), at_least=True)
+    forever = Rule("retention.ms", str(FOREVER), breaks="what is known of predictions would be forgotten")
+    return [
+        topic(labels, _LABELLED, kept),
+        topic(settings.dlq(labels), kept, room),
+        Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
+        topic(settings.monitor_changelog, _APPENDED, forever, Rule("retention.bytes", "-1", breaks=forever.breaks)),
+    ]
+
+
 def wanted(settings: Settings, replication: int, lanes: Mapping[str, Lane]) -> list[Topic]:
     """Return every topic as it should be; `lanes` says what is (or will be) true of each request topic."""
     longest = _longest(lane.retention_ms for lane in lanes.values())
@@ -133,8 +164,16 @@ def plan(topics: list[Topic], found: Mapping[str, Found]) -> Plan:
 
 def contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
     """Return which settings of which topics break the guarantee, and how; the scorer must not run with any."""
+    return _contradictions(wanted(settings, 1, _as_they_are(settings, found)), found)
+
+
+def monitor_contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
+    """Return the same of the topics that only the monitor needs."""
+    return _contradictions(wanted_by_monitor(settings, 1), found)
+
+
+def _contradictions(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
     complaints = []
-    topics = wanted(settings, 1, _as_they_are(settings, found))
     for topic in topics:
         have = found.get(topic.name)
         if have is None:
@@ -166,11 +205,11 @@ def warnings(settings: Settings, found: Mapping[str, Found]) -> list[str]:
 def current_plan(settings: Settings) -> Plan:
     """Ask the cluster, and return what `apply` would do. Raises: SetupError."""
     admin = Admin(settings.kafka)
-    found = admin.topics(names(settings))
+    found = admin.topics([*names(settings), *monitor_names(settings)])
     planned = _planned(settings, admin, found)
-    missing = unbegun(settings, admin, found)
+    missing = [tp for reads in _groups(settings) for tp in unbegun(reads, admin, found)]
     if missing:
-        note = f"partitions without a first offset: {len(missing)}; each gets one, with a START record"
+        note = f"partitions without a first offset: {len(missing)}; each gets one, requests with a START record"
         planned = planned._replace(notes=(*planned.notes, note))
     return planned
 
@@ -181,8 +220,8 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
     Idempotent. `from_end`: begin behind what the request topics hold now, instead of at their beginning.
     Raises: SetupError: a contradiction (nothing was changed then), or the broker refuses a step; OffsetsError.
     """
-    admin = Admin(settings.kafka)
-    planned = _planned(settings, admin, admin.topics(names(settings)))
+    admin, every = Admin(settings.kafka), [*names(settings), *monitor_names(settings)]
+    planned = _planned(settings, admin, admin.topics(every))
     if planned.contradictions:
         raise SetupError("Nothing was changed:\n" + "\n".join(f"  {line}" for line in planned.contradictions))
     if any(change.kind == "create" for change in planned.changes):
@@ -192,8 +231,14 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
             admin.create(change.topic, settings.partitions, change.replication, change.configs)
         else:
             admin.alter(change.topic, change.configs)
-    began = begin_where_nothing_began(settings, admin, admin.topics(names(settings)), from_end=from_end)
+    found, began = admin.topics(every), dict[TP, int]()
+    for reads in _groups(settings):
+        began |= begin_where_nothing_began(settings, reads, admin, found, from_end=from_end)
     return [*planned.lines(), *(f"begin         {tp} at offset {offset}" for tp, offset in sorted(began.items()))]
+
+
+def _groups(settings: Settings) -> list[Reads]:
+    return [reads for reads in (scorer(settings), monitor(settings)) if reads is not None]
 
 
 _COMMON = (
@@ -202,6 +247,9 @@ _COMMON = (
 )
 _APPENDED = Rule(
     "message.timestamp.type", "LogAppendTime", breaks="the dedupe window is measured in the broker's append times"
+)
+_LABELLED = Rule(
+    "message.timestamp.type", "LogAppendTime", breaks="a label without a time of its own is dated by the broker"
 )
 
 
@@ -237,7 +285,7 @@ def _planned(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> Pl
         lane.topic: Lane(int(lane.retention_hours * HOUR_MS), _message_bytes(found.get(lane.topic)))
         for lane in settings.requests
     }
-    return plan(wanted(settings, replication, lanes), found)
+    return plan([*wanted_by_monitor(settings, replication), *wanted(settings, replication, lanes)], found)
 
 
 def _as_they_are(settings: Settings, found: Mapping[str, Found]) -> dict[str, Lane]:

@@ -1,6 +1,6 @@
 """One slot's worker process: wires the real edges to the loop, arms the watchdog, and ends with the right code.
 
-Run by the supervisor as `python -m streams.worker CONFIG SLOT [SECTION.KEY=VALUE ...]`. Imports are made here, late, because a restart after
+Run by the supervisor as `python -m streams.worker scorer|monitor CONFIG SLOT [SECTION.KEY=VALUE ...]`. Imports are made here, late, because a restart after
 a crash waits for them.
 """
 
@@ -21,7 +21,7 @@ import structlog
 from streams.config import Settings, load
 from streams.errors import Fenced, Stop
 from streams.logs import to_stderr
-from streams.slots import Slot
+from streams.slots import Slot, slots_dir
 
 if TYPE_CHECKING:
     from streams.ports import Source
@@ -36,11 +36,16 @@ GARBAGE_TURNS = 100
 again and again while it is worked on: a tenth of the worker's time, for nothing."""
 
 
-def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
+def run(kind: str, settings: Settings, slot: Slot, stopping: threading.Event) -> None:
     """Work until asked to stop, then hand the partitions over. Raises: Stop."""
-    from streams.assembly import assemble, observe
+    from streams import assembly
 
-    meter = observe(settings, slot)
+    assemble, port = assembly.assemble, settings.metrics.port
+    if kind == "monitor":
+        from streams import monitor_assembly
+
+        assemble, port = monitor_assembly.assemble, settings.monitor.port
+    meter = assembly.observe(settings, slot, port)
 
     def watch(seconds: float) -> None:
         # a Python thread would wait for the GIL, which C code may hold for ever; this one is C itself
@@ -48,7 +53,6 @@ def run(settings: Settings, slot: Slot, stopping: threading.Event) -> None:
         meter.progressed()
 
     parts = assemble(settings, slot, meter)
-    meter.loaded(parts.fold.model)
     loop = parts.loop(watch, stopping.wait)
     gc.collect()
     gc.freeze()
@@ -82,8 +86,8 @@ def _listen(source: "Source", seconds: float, wait: Callable[[float], bool]) -> 
             return
 
 
-def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
-    """Run one slot's worker; return its exit code."""
+def main(kind: str, config: Path, name: str, flags: Sequence[str] = ()) -> int:
+    """Run one slot's worker of the scorer or the monitor; return its exit code."""
     to_stderr()
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()
@@ -99,7 +103,7 @@ def main(config: Path, name: str, flags: Sequence[str] = ()) -> int:
     threading.Thread(target=_follow_supervisor, daemon=True).start()
     try:
         settings = load(config, flags)
-        run(settings, Slot(settings.app.state_dir, name), stopping)
+        run(kind, settings, Slot(slots_dir(settings.app.state_dir, kind), name), stopping)
     except Stop as reason:
         log.error("worker stops", code=reason.code, reason=str(reason))
         return reason.code
@@ -126,7 +130,7 @@ def _follow_supervisor() -> None:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    code = main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
     sys.stderr.flush()
     # not sys.exit: client threads may still wait for a broker that is gone
     os._exit(code)

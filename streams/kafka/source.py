@@ -12,7 +12,7 @@ for the broker's session time-out, 45 s by default.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class KafkaSource:
         self,
         client: Mapping[str, str | int | float | bool],
         *,
-        topics: list[str],
+        topics: Sequence[str],
         group: str,
         instance: str,
         session_ms: int,
@@ -105,7 +105,9 @@ class KafkaSource:
                 "heartbeat.interval.ms": max(session_ms // 4, 250),
             }
         self._consumer: Consumer = Consumer(settings)
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe(
+            [*topics], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
 
     def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
         """Return the next records, or an Assignment if ownership changed during the call.
@@ -275,7 +277,7 @@ class KafkaSource:
         self._errors.tell(error)
 
 
-def _whole(tps: frozenset[TP], topics: list[str]) -> frozenset[TP]:
+def _whole(tps: frozenset[TP], topics: Sequence[str]) -> frozenset[TP]:
     """Return those whose number has come of every topic: partition i of all lanes shares one state."""
     return frozenset(tp for tp in tps if all(TP(topic, tp.partition) in tps for topic in topics))
 

@@ -149,6 +149,16 @@ def load(store: Store, name: str, version: str) -> Loaded:
     return model
 
 
+def describe(store: Store, name: str, version: str) -> tuple[Manifest, tuple[Contract, ...]]:
+    """Return what a registered package says of itself, and the contracts that it accepts; no model is loaded.
+
+    Raises: ConfigError where there is no such model; SetupError where the store's copy is not what was registered.
+    """
+    files = _verified(store, store.find(name, version))
+    about = manifest.parse(_content(files, manifest.FILE))
+    return about, tuple(_contract(files, each.contract) for each in about.accepts)
+
+
 def unaccepted(model: Loaded, settings: Settings) -> list[str]:
     """Return a sentence for each lane whose own contract the model does not accept: what is written with it is refused.
 

@@ -206,13 +206,14 @@ def _scoring(before: Any) -> None:
 
     def patched(*args: Any) -> Any:
         parts = assemble(*args)
-        score = parts.fold.model.score
+        fold: Any = parts.fold
+        score = fold.model.score
 
         def slow(matrix: Any) -> Any:
             before()
             return score(matrix)
 
-        parts.fold.model.score = slow  # type: ignore[method-assign]
+        fold.model.score = slow
         return parts
 
     assembly.assemble = patched  # type: ignore[assignment]

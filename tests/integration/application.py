@@ -135,6 +135,7 @@ class Application:
     def _register(self) -> None:
         found = {subject: schema_id for subject, schema_id, _ in register(self.settings)}
         self.schema_id = found[f"{self.lanes[0]}-value"]
+        self.registered = found
         package = small_packages.write(self.model, self.home / "package")
         register_model(package, open_store(self.settings.model.store))
 
@@ -197,6 +198,15 @@ class Application:
         else:
             command = [sys.executable, "-m", "streams.cli", "scorer", "run", "-c", str(self.config)]
             command += ["--workers", str(workers), "--instance", instance]
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+        self.workers.append(process)
+        return process
+
+    def monitor(self, workers: int = 1, *, instance: str = "m") -> subprocess.Popen[bytes]:
+        """Start `streams monitor run`."""
+        log = (self.home / f"monitor-{instance}.log").open("ab")
+        command = [sys.executable, "-m", "streams.cli", "monitor", "run", "-c", str(self.config)]
+        command += ["--workers", str(workers), "--instance", instance]
         process = subprocess.Popen(command, stderr=log, stdout=log)
         self.workers.append(process)
         return process

@@ -1,0 +1,61 @@
+"""The parts of windows, put together: what all partitions have counted. Room: pure.
+
+Of each key the last part counts, so a reader may begin anywhere that a compacted topic is whole; the parts of partitions add up.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from streams.monitor.performance.report import Block
+from streams.monitor.state import TALLY, Subject, unchunked
+from streams.monitor.tasks import Row
+from streams.monitor.windows import added, parse_window
+
+
+class Merged(NamedTuple):
+    """Everything that is published of an application."""
+
+    subjects: Mapping[Subject, list[Block]]
+    """Of each subject its windows, in order."""
+    tally: Mapping[str, int]
+    """How many records each came to what: `results.predicted`, `labels.applied`, …"""
+
+
+def latest(records: Iterable[tuple[bytes | None, dict[str, Any] | None]]) -> dict[bytes, dict[str, Any]]:
+    """Return the last part of each key, of (key, part), in the order of the log; None takes one back."""
+    parts: dict[bytes, dict[str, Any]] = {}
+    for key, part in records:
+        if key is not None and part is not None:
+            parts[key] = part
+        elif key is not None:
+            parts.pop(key, None)
+    return parts
+
+
+def merged(parts: Mapping[bytes, Mapping[str, Any]]) -> Merged:
+    """Return what the parts add up to.
+
+    A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there
+    of it counts.
+    """
+    names: dict[bytes, Subject] = {}
+    sums: list[dict[bytes, Row]] = []
+    for key, part in parts.items():
+        window = key[:16]
+        if part["model_name"] is not None:
+            names[window[:8]] = Subject(part["model_name"], part["model_version"] or "", part["arm"])
+        sums.append({window + within: row for within, row in unchunked(part["rows"])})
+    windows: dict[bytes, dict[int, dict[bytes, Row]]] = {}
+    tally: dict[str, int] = {}
+    for key, row in added(sums).items():
+        at, within = parse_window(key)
+        if at.subject == TALLY:
+            tally[within.decode("utf-8", "replace")] = row[0]
+        else:
+            windows.setdefault(at.subject, {}).setdefault(at.number, {})[within] = row
+    subjects = {
+        names[subject]: [Block(number, rows) for number, rows in sorted(found.items())]
+        for subject, found in windows.items()
+        if subject in names
+    }
+    return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), tally)

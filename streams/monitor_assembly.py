@@ -1,0 +1,188 @@
+"""The monitor's edges, put together for one application; like `assembly`, for another fold."""
+
+import json
+import time
+from collections.abc import Collection, Mapping
+
+from streams import schemas_dir
+from streams.assembly import Parts, open_sink, wired
+from streams.avro.encode import Encoder
+from streams.avro.registry import Registry, framed
+from streams.avro.schema import SchemaRefused, parse
+from streams.config import Labels, Settings
+from streams.contracts import Contract, Pair, Reading, Role, Snapshot
+from streams.dedupe import salt
+from streams.errors import ConfigError, SetupError
+from streams.kafka.admin import Admin, Found
+from streams.kafka.partitioner import partition_of
+from streams.models.manifest import Manifest
+from streams.models.packages import describe
+from streams.models.store import open_store
+from streams.monitor.app import App
+from streams.monitor.reading import result_contract
+from streams.monitor.tasks import Binary, Multiclass, Regression, Task
+from streams.monitor.windows import Rules
+from streams.monitoring import Monitoring
+from streams.pipeline import Fold
+from streams.ports import Contracts, Observer
+from streams.registering import cache_dir, product_ids
+from streams.slots import Slot
+from streams.topics import HOUR_MS, MESSAGE_BYTES, monitor_contradictions, monitor_names
+
+
+class Subject:
+    """What the application's predictions and labels are, by its settings and its model.
+
+    Raises: ConfigError, SetupError where they do not say enough, or contradict each other.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.labels = settings, _labels(settings)
+        model = settings.model
+        self.manifest, accepts = describe(open_store(model.store), model.name, model.version)
+        self.task = task_of(self.manifest)
+        self.key = _key(accepts)
+        self.contract = _contract(self.labels, settings.limits.schema_nodes)
+        said = self.manifest.label
+        self.truth = self.labels.field or (said.field if said else "")
+        self.horizon_hours = self.labels.horizon_hours or (said.horizon_hours if said else None)
+        absence = self.labels.absence_means or (said.absence_means if said else "unknown")
+        self.absence = None if absence == "unknown" else absence.encode()
+        if not self.truth or self.contract.field(self.truth) is None:
+            fields = ", ".join(field.name for field in self.contract.fields)
+            raise ConfigError(
+                f"[labels] field: {f'{self.labels.contract.name} has no field {self.truth}' if self.truth else 'it is missing'}. "
+                f"Which of these says what came true: {fields}?"
+            )
+        if self.horizon_hours is None:
+            raise ConfigError("[labels] horizon_hours is missing: how long after its event does a label count?")
+        self.rules = Rules(self.task, int(settings.monitor.grain_hours * HOUR_MS), int(self.horizon_hours * HOUR_MS))
+
+
+def task_of(manifest: Manifest) -> Task:
+    """Return what is counted of a model's predictions."""
+    classes = tuple(name.encode() for name in manifest.output.classes)
+    if manifest.task == "binary":
+        return Binary(*classes)
+    return Multiclass(classes) if manifest.task == "multiclass" else Regression()
+
+
+def preflight(settings: Settings) -> None:
+    """Check, before any worker starts, that topics, contracts and model are there. Raises: SetupError, ConfigError."""
+    subject = Subject(settings)
+    _found(subject)
+    product_ids(settings)
+
+
+def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
+    """Return a monitor's worker's parts. The predecessor in this slot is fenced before anything is read. Raises: Stop."""
+    subject = Subject(settings)
+    found, group, changelog = _found(subject), settings.monitor_group, settings.monitor_changelog
+    sink = open_sink(settings, group, changelog, slot, found)
+    contracts = _contracts(subject)
+    topics = [settings.results, subject.labels.topic]
+    edges = wired(settings, sink, contracts, slot, observer, group=group, changelog=changelog, topics=topics)
+    fold: Fold = Monitoring(application(subject, found), edges.store, observer, time.monotonic)
+    return Parts(edges, fold, settings, slot)
+
+
+def application(subject: Subject, found: Mapping[str, Found]) -> App:
+    """Return what the pure functions must know, from the settings and the topics as they are."""
+    settings, labels = subject.settings, subject.labels.topic
+    dlq = settings.dlq(labels)
+    ids = product_ids(settings)
+    return App(
+        group=settings.monitor_group,
+        results=settings.results,
+        labels=labels,
+        parts=settings.parts,
+        dlq={labels: dlq},
+        dlq_bytes={dlq: int(found[dlq].configs.get("max.message.bytes", MESSAGE_BYTES))},
+        topic_ids={topic: found[topic].topic_id for topic in (settings.results, labels)},
+        changelog_id=found[settings.monitor_changelog].topic_id,
+        partitions=settings.partitions,
+        partition_of=partition_of,
+        salt=salt(settings.app.id),
+        key_bytes=settings.limits.key_bytes,
+        rules=subject.rules,
+        truth=subject.truth,
+        threshold=subject.manifest.output.threshold,
+        tombstones=subject.key == ("request_id",) and subject.contract.role("tenant") is None,
+        part=Encoder(json.loads((schemas_dir() / "performance_part.avsc").read_text("utf-8"))),
+        part_prefix=framed(ids["performance_part"], b""),
+    )
+
+
+class _Known:
+    """`Contracts` that know some schemas without asking: those that we write ourselves."""
+
+    def __init__(self, others: Contracts, known: Snapshot) -> None:
+        self._others, self._known = others, known
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last question had no answer; None if it had one."""
+        return self._others.trouble
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that is known now, without asking anybody."""
+        return {**self._others.snapshot(), **self._known}
+
+    def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
+        """Ask for some (topic, schema id)s, once and briefly; return those that the snapshot now knows."""
+        return self._others.resolve(wanted)
+
+
+def _contracts(subject: Subject) -> Contracts:
+    settings = subject.settings
+    schema = json.loads((schemas_dir() / "result.avsc").read_text("utf-8"))
+    result = result_contract(schema, subject.task, subject.key)
+    registry = Registry(
+        settings.schema_registry,
+        {settings.results: f"{settings.results}-value", subject.labels.topic: subject.labels.label_subject},
+        (subject.contract,),
+        drop_extra_fields=True,
+        cache_dir=cache_dir(settings),
+        nodes_max=settings.limits.schema_nodes,
+    )
+    registry.recheck()
+    return _Known(registry, {(settings.results, product_ids(settings)["result"]): Reading(result, result)})
+
+
+def _found(subject: Subject) -> dict[str, Found]:
+    settings = subject.settings
+    found = Admin(settings.kafka).topics([settings.results, *monitor_names(settings)])
+    wrong = monitor_contradictions(settings, found)
+    if settings.results not in found:
+        wrong.append(f"{settings.results} does not exist")
+    elif found[settings.results].partitions != settings.partitions:
+        wrong.append(f"{settings.results} has not {settings.partitions} partitions")
+    if wrong:
+        raise SetupError(
+            "the topics contradict the guarantee:\n"
+            + "\n".join(f"  {line}" for line in wrong)
+            + "\n`streams topics plan` shows the whole plan, `streams topics apply` does it"
+        )
+    return found
+
+
+def _labels(settings: Settings) -> Labels:
+    if settings.labels is None:
+        raise ConfigError(
+            "there is no [labels] section, so there is nothing to monitor. It names the topic of what came true and its "
+            'contract: topic = "APP.labels", contract = "label.v1.avsc"'
+        )
+    return settings.labels
+
+
+def _contract(labels: Labels, nodes_max: int) -> Contract:
+    try:
+        return parse(labels.contract.read_text("utf-8"), nodes_max=nodes_max)
+    except (OSError, UnicodeDecodeError, SchemaRefused) as error:
+        raise ConfigError(f"[labels] contract {labels.contract}: {error}") from None
+
+
+def _key(accepts: tuple[Contract, ...]) -> tuple[Role, ...]:
+    """Return the roles that make a request's key; all contracts of a package agree on it."""
+    roles = ((contract.field(name) for name in contract.key) for contract in accepts)
+    return tuple(field.role for field in next(iter(roles)) if field is not None and field.role is not None)
