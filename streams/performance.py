@@ -1,13 +1,10 @@
 """`streams performance`: what the monitor has published, read once and told."""
 
-import io
-import json
 import math
 from typing import Any
 
-import fastavro
-
 from streams import schemas_dir
+from streams.avro.read import Reader
 from streams.config import Settings
 from streams.errors import ConfigError, SetupError
 from streams.kafka.admin import Admin
@@ -26,16 +23,21 @@ def read(settings: Settings) -> Merged:
         raise SetupError(
             f"topic {settings.parts} does not exist. `streams topics apply` creates it, where there are [labels]"
         )
-    schema = fastavro.parse_schema(json.loads((schemas_dir() / "performance_part.avsc").read_text("utf-8")))
+    reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
     tps = [TP(settings.parts, partition) for partition in range(settings.partitions)]
     starts, ends = admin.offsets(tps, "earliest"), admin.offsets(tps, "stable")
     records: list[tuple[bytes | None, dict[str, Any] | None]] = []
     for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in tps}):
         for key, value in zip(part.keys, part.values, strict=True):
-            found = None if value is None else fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
-            assert found is None or isinstance(found, dict)
-            records.append((key, found))
+            records.append((key, None if value is None else _part(reader, value)))
     return merged(latest(records))
+
+
+def _part(reader: Reader, value: bytes) -> dict[str, Any]:
+    try:
+        return reader.read(value, skip=5)
+    except ValueError as error:
+        raise SetupError(f"a part of a window cannot be read: {error}. Was it written by a newer version?") from None
 
 
 def performance(settings: Settings, span_hours: float | None = None, as_of_ms: int | None = None) -> list[Told]:

@@ -27,7 +27,7 @@ def shown(effective: Effective) -> Tables:
         if section in LISTS:
             lanes = zip(whole, getattr(effective.settings, section), strict=True)
             tables[section] = [_table(one, _of_file(lane.model_fields_set)) for one, lane in lanes]
-        else:
+        elif whole is not None:
             tables[section] = [_table(whole, effective.given.get(section, {}))]
     return tables
 
@@ -35,6 +35,14 @@ def shown(effective: Effective) -> Tables:
 def derived(settings: Settings) -> dict[str, str]:
     """Return the names that follow from the settings: the group, and the topics that are not in them."""
     lanes = {f"dlq of {lane.topic}": settings.dlq(lane.topic) for lane in settings.requests}
+    monitor = {}
+    if settings.labels is not None:
+        monitor = {
+            f"dlq of {settings.labels.topic}": settings.dlq(settings.labels.topic),
+            "windows": settings.parts,
+            "monitor's changelog": settings.monitor_changelog,
+            "monitor's group": settings.monitor_group,
+        }
     subjects = {f"subject of {lane.topic}": lane.lane_subject for lane in settings.requests}
     return {
         "results": settings.results,
@@ -43,6 +51,7 @@ def derived(settings: Settings) -> dict[str, str]:
         **lanes,
         **subjects,
         "group": settings.group,
+        **monitor,
         "transactional ids": f"{settings.group}.<slot>",
     }
 

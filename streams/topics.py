@@ -313,7 +313,8 @@ def _notes(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
     if not alone:
         return []
     return [
-        f"{alone} of {len(topics)} topics have fewer than 3 replicas: a broker that is lost for good takes answers along"
+        f"{alone} of {len(topics)} topics have fewer than 3 replicas: a broker that is lost for good takes answers along, and one "
+        "of Kafka 4.3 or 4.4 that is killed may tear a transaction (KAFKA-20734)"
     ]
 
 

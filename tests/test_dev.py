@@ -104,7 +104,7 @@ def test_the_cache_is_where_the_platform_keeps_caches() -> None:
 def test_the_pom_names_exactly_what_is_pinned() -> None:
     """The broker with a log binding; the registry's archive alone, for it holds what it depends on."""
     assert [
-        ("org.apache.kafka", "kafka_2.13", "4.4.0", "jar", None, None),
+        ("org.apache.kafka", "kafka_2.13", "4.2.2", "jar", None, None),
         ("org.slf4j", "slf4j-simple", "1.7.36", "jar", None, None),
     ] == dependencies(pom(BROKER))
     assert [

@@ -86,8 +86,9 @@ def test_applied_is_stable() -> None:
         assert [] == again.contradictions
         assert [] == contradictions(SETTINGS, found)
     assert [] == warnings(SETTINGS, applied(3))
-    assert ["7 of 7 topics have fewer than 3 replicas: a broker that is lost for good takes answers along"] == warnings(
-        SETTINGS, applied(1)
+    (alone,) = warnings(SETTINGS, applied(1))
+    assert alone.startswith(
+        "7 of 7 topics have fewer than 3 replicas: a broker that is lost for good takes answers along"
     )
 
 
