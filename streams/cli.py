@@ -438,12 +438,23 @@ def verify(
     from streams.config import load
     from streams.verify import verify as check
 
-    report = check(load(config, flags), say=lambda line: typer.echo(line, err=True), at_rest=at_rest)
+    settings = load(config, flags)
+    report = check(settings, say=lambda line: typer.echo(line, err=True), at_rest=at_rest)
+    found, codes = report.as_json(), {report.exit_code}
     for line in report.lines():
         say(line)
+    if settings.labels is not None:
+        from streams.monitor_assembly import Subject
+        from streams.verify.monitoring import verify_labels
+
+        labels = verify_labels(settings, Subject(settings).rules)
+        found["labels"] = labels.as_json()
+        codes.add(labels.exit_code)
+        for line in ("", *labels.lines()):
+            say(line)
     if json_file:
-        _write_json(json_file, report.as_json())
-    raise typer.Exit(report.exit_code)
+        _write_json(json_file, found)
+    raise typer.Exit(1 if 1 in codes else max(codes))
 
 
 @app.command("metrics")

@@ -13,7 +13,6 @@ from streams.monitor.state import (
     PUBLISHED,
     ROW,
     SUBJECT,
-    Published,
     decode_published,
     decode_row,
     decode_subject,
@@ -200,8 +199,8 @@ class Monitoring:
         before, subject = self._get(partition, [mark, name], changes)
         within = sorted((key[len(begin) :], value) for key, value in rows.items())
         names = None if is_tally(window) or subject is None else decode_subject(subject)
-        block, count = parts(window, partition, within, names, decode_published(before).chunks, self.app)
-        changes[mark] = encode_published(Published(dirty=False, chunks=count))
+        block, now = parts(window, partition, within, names, decode_published(before), self.app)
+        changes[mark] = encode_published(now)
         return block
 
     def _stood(self, changes: Mapping[int, Changes]) -> dict[TP, int]:

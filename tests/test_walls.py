@@ -25,7 +25,7 @@ MAY: dict[str, set[str]] = {
     "scoring": {"hall", "pipeline"},
     "supervisor": {"hall", "slots"},
     "metrics": {"hall", "metrics"},
-    "verify": {"hall", "verify", "avro", "kafka", "registering", "topics"},
+    "verify": {"hall", "verify", "avro", "kafka", "registering", "topics", "monitor", "parts"},
     "init": {"hall", "init"},
     "monitor": {"hall", "monitor", "pipeline", "avro"},
     "monitoring": {"hall", "monitor", "pipeline"},
@@ -49,7 +49,7 @@ PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layer
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     "showing", "doctor/findings", "doctor/clock"] + [
-    f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report")
+    f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report", "labels")
 ] + [
     f"metrics/{name}" for name in ("catalogue", "figures", "health", "exposition")
 ]  # fmt: skip

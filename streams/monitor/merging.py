@@ -3,7 +3,7 @@
 Of each key the last part counts, so a reader may begin anywhere that a compacted topic is whole; the parts of partitions add up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from streams.monitor.performance.report import Block
@@ -19,17 +19,6 @@ class Merged(NamedTuple):
     """Of each subject its windows, in order."""
     tally: Mapping[str, int]
     """How many records each came to what: `results.predicted`, `labels.applied`, …"""
-
-
-def latest(records: Iterable[tuple[bytes | None, dict[str, Any] | None]]) -> dict[bytes, dict[str, Any]]:
-    """Return the last part of each key, of (key, part), in the order of the log; None takes one back."""
-    parts: dict[bytes, dict[str, Any]] = {}
-    for key, part in records:
-        if key is not None and part is not None:
-            parts[key] = part
-        elif key is not None:
-            parts.pop(key, None)
-    return parts
 
 
 def merged(parts: Mapping[bytes, Mapping[str, Any]]) -> Merged:

@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.avro.encode import Constant, Longs, Slices
 from streams.monitor.app import App
-from streams.monitor.state import TALLY, Subject, chunks, part_key
+from streams.monitor.state import TALLY, Published, Subject, chunks, part_key
 from streams.monitor.windows import parse_window
 from streams.records import Block
 
@@ -54,16 +54,21 @@ class Timetable:
 
 
 def parts(
-    window: bytes, partition: int, rows: Iterable[tuple[bytes, bytes]], subject: Subject | None, before: int, app: App
-) -> tuple[Block, int]:
-    """Return the records that publish a window, and how many chunks they are.
+    window: bytes,
+    partition: int,
+    rows: Iterable[tuple[bytes, bytes]],
+    subject: Subject | None,
+    before: Published,
+    app: App,
+) -> tuple[Block, Published]:
+    """Return the records that publish a window, and how it stands to them then.
 
     Args:
         window: its 16 bytes.
         partition: whose counts these are.
         rows: keys within the window, in order, and the encoded numbers.
         subject: its names; None for the tally.
-        before: how many chunks were published last; what there is no more is taken back.
+        before: how it stood; chunks that there are no more are taken back.
         app: the application.
     """
     data = chunks(rows)
@@ -79,14 +84,17 @@ def parts(
             "grain_ms": Constant(app.rules.grain_ms),
             "horizon_ms": Constant(app.rules.horizon_ms),
             "partition": Constant(partition),
+            "revision": Constant(before.revision + 1),
             "chunk": Longs(np.arange(n)),
             "chunks": Constant(n),
             "rows": Slices(data),
         },
     )
-    surplus = [None] * max(0, before - n)
-    keys = [part_key(window, partition, chunk) for chunk in range(max(n, before))]
-    return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), n
+    surplus = [None] * max(0, before.chunks - n)
+    keys = [part_key(window, partition, chunk) for chunk in range(max(n, before.chunks))]
+    return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), Published(
+        False, n, before.revision + 1
+    )
 
 
 def is_tally(window: bytes) -> bool:

@@ -5,7 +5,7 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     d + 16 bytes                     what is known of an identity (`labels.encode`)
     s + subject                      its names, as JSON
     w + window + key of the row      a row's numbers
-    p + window                       whether it changed since it was published, and in how many chunks that was
+    p + window                       whether it changed since it was published, in how many chunks that was, and how often
 
 A value is never empty. A window of the subject TALLY, and number 0, counts records by what became of them; it is published
 like the others.
@@ -22,7 +22,7 @@ from streams.monitor.windows import Window, window_key
 SUBJECT, ROW, PUBLISHED = b"s", b"w", b"p"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
-_PUBLISHED = struct.Struct(">?H")
+_PUBLISHED = struct.Struct(">?HI")
 _PART = struct.Struct(">IH")
 
 
@@ -32,6 +32,8 @@ class Published(NamedTuple):
     dirty: bool = False
     """It has changed since."""
     chunks: int = 0
+    revision: int = 0
+    """How often it was published."""
 
 
 def encode_row(row: Row) -> bytes:

@@ -28,6 +28,7 @@ from streams.models.packages import register as register_model
 from streams.models.store import open_store
 from streams.records import TP
 from streams.registering import product_ids, register
+from streams.slots import slots_dir
 from streams.supervisor import worker_command
 from tests.models import small_packages
 
@@ -215,10 +216,10 @@ class Application:
         """Return the slots of a supervisor."""
         return [f"{instance}-{number:02d}" for number in range(workers)]
 
-    def pid(self, slot: str) -> int | None:
-        """Return the process that holds a slot, if one does."""
+    def pid(self, slot: str, kind: str = "scorer") -> int | None:
+        """Return the process that holds a slot of the scorer or the monitor, if one does."""
         try:
-            pid = int((self.settings.app.state_dir / slot / "lock").read_text() or 0)
+            pid = int((slots_dir(self.settings.app.state_dir, kind) / slot / "lock").read_text() or 0)
             os.kill(pid, 0)
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None

@@ -1,62 +1,17 @@
 """The monitor on the real broker: labels meet predictions, and what is published is what a batch computation says."""
 
-import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scipy.stats import mannwhitneyu
 
-from streams.avro.encode import encode_one
 from streams.cli import main
 from streams.dev import Stack
 from streams.performance import performance, read
-from streams.records import TP
-from tests.integration.application import Application, produce_all, until
-
-LABEL: dict[str, Any] = {
-    "type": "record",
-    "name": "Late",
-    "doc": "Whether it was late.",
-    "fields": [
-        {"name": "request_id", "type": "string", "role": "request_id", "doc": "Of the question."},
-        {"name": "known_at", "type": "long", "role": "event_time", "doc": "When it was known."},
-        {
-            "name": "version",
-            "type": ["null", "long"],
-            "role": "version",
-            "doc": "The higher is believed.",
-            "default": None,
-        },
-        {"name": "late", "type": "boolean", "doc": "What came true."},
-    ],
-}
-SECTIONS = '[labels]\ntopic = "{name}.labels"\ncontract = "label.avsc"\n[monitor]\ngrain_hours = 0.25\n[limits]\nsession_ms = 3000\n'
-
-
-class Monitored(Application):
-    """An application with labels."""
-
-    def __init__(self, stack: Stack, name: str, home: Path, *, partitions: int = 2, more: str = "") -> None:
-        (home / "label.avsc").write_text(json.dumps(LABEL))
-        super().__init__(stack, name, home, partitions=partitions, more=SECTIONS.format(name=name) + more)
-        self.labels = f"{name}.labels"
-
-    def label(self, labels: Iterable[tuple[str, bool, int, int | None]]) -> int:
-        """Send (request id, late, known at, version)s."""
-        prefix = b"\0" + self.registered[f"{self.labels}-value"].to_bytes(4, "big")
-        fields = ("request_id", "late", "known_at", "version")
-        records = ((one[0].encode(), prefix + encode_one(LABEL, dict(zip(fields, one, strict=True)))) for one in labels)
-        return produce_all(self.producer(), self.labels, records)
-
-    def monitor_lag(self) -> int:
-        """Return how many results and labels are not counted yet; markers count."""
-        topics = (self.settings.results, self.labels)
-        tps = [TP(topic, number) for topic in topics for number in range(self.settings.partitions)]
-        ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(self.settings.monitor_group, tps)
-        return sum(ends[tp] - (committed[tp] or 0) for tp in tps)
+from tests.integration.application import until
+from tests.integration.monitored import Monitored, Said
 
 
 @pytest.fixture
@@ -79,10 +34,11 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     truth = {name: delay + chance.gauss(0, 15) > 20 for name, delay in delays.items() if chance.random() < 0.8}
     known = {name: results[name]["append_time"] for name in truth}
     labels = [
-        (name, not late if name == "r7" else late, int(known[name].timestamp() * 1000) + 5, None)
+        Said(name, late if name != "r7" else not late, int(known[name].timestamp() * 1000) + 5)
         for name, late in truth.items()
     ]
-    app.label([*labels, *labels[:50], *[("r7", truth["r7"], 0, 1)] * ("r7" in truth), ("nobody", True, 0, None)])
+    corrected = [Said("r7", truth["r7"], 0, version=1)] if "r7" in truth else []
+    app.label([*labels, *labels[:50], *corrected, Said("nobody", True, 0)])
     until(lambda: sum(line.report.labelled for line in performance(app.settings)) == len(truth), 60, what="every label")
     until(lambda: read(app.settings).tally.get("labels.early") == 1, 20, what="the tally")
     tally = read(app.settings).tally
@@ -101,5 +57,8 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     (line,) = lines
     assert line.report.figures["accuracy"].value == pytest.approx(right / len(truth), abs=1e-12)
     assert line.report.figures["auc"].value == pytest.approx(area, abs=1e-6), "scores are counted as float32"
+    app.stop()
+    assert main(["verify", "-c", str(app.config)]) == 0
+    assert "Right: each label and result is counted once" in capsys.readouterr().out
     assert main(["performance", "show", "-c", str(app.config), "--span", "8760"]) == 0
     assert f" {len(truth)} " in capsys.readouterr().out

@@ -1,0 +1,48 @@
+"""`streams verify`, of the monitor: read its changelog, what it read and what it published, and judge it."""
+
+from itertools import chain
+
+from streams.config import Settings
+from streams.errors import SetupError
+from streams.kafka.admin import Admin
+from streams.kafka.scan import scan
+from streams.monitor.windows import Rules
+from streams.packs import unpack
+from streams.parts import read_parts
+from streams.records import TP
+from streams.verify.labels import LabelReport, Part, State, judge
+
+PACKS = 500
+"""Packs of the changelog that are read at once: some 32 MB at most."""
+
+
+def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
+    """Check that every label and result that was read is counted once, and windows are what they are said to be.
+
+    May run beside the monitor. Everything that is known of identities is held in memory, about 500 bytes each.
+    Raises: SetupError if a topic is missing, or what lies there cannot be read; Unreachable.
+    """
+    assert settings.labels is not None, "there are [labels]"
+    admin, numbers = Admin(settings.kafka), range(settings.partitions)
+    names = {settings.results: "results", settings.labels.topic: "labels"}
+    logs = [TP(settings.monitor_changelog, number) for number in numbers]
+    published = [TP(settings.parts, number) for number in numbers]
+    missing = {tp.topic for tp in (*logs, *published)} - admin.topics(
+        [settings.monitor_changelog, settings.parts]
+    ).keys()
+    if missing:
+        raise SetupError(f"{', '.join(sorted(missing))}: no such topic. `streams topics apply` creates it.")
+    states = {number: State(number) for number in numbers}
+    ends, starts = admin.offsets(logs, "stable"), admin.offsets(logs, "earliest")
+    for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in logs}, chunk=PACKS):
+        states[part.tp.partition].take(chain.from_iterable(unpack(value or b"") for value in part.values))
+    ranges = {tp: (state.begins[tp], end) for state in states.values() for tp, end in state.ends.items()}
+    read: dict[TP, int | None] = dict.fromkeys(ranges, 0)
+    for part in scan(settings.kafka, ranges):
+        read[part.tp] = (read[part.tp] or 0) + len(part.offset)
+    for tp, start in admin.offsets([*ranges], "earliest").items():
+        if start > ranges[tp][0]:
+            read[tp] = None
+    # after the state: what it says is published lies there by now, and what was published since has a higher revision
+    parts = {key: Part(part["revision"], part["rows"]) for key, part in read_parts(settings, admin).items()}
+    return judge(states.values(), read, names, parts, rules)

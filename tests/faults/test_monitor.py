@@ -1,0 +1,129 @@
+"""The monitor under attack: workers that are killed, again and again, and the counts that a batch computation says."""
+
+import hashlib
+import os
+import random
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from streams.dev import Stack
+from streams.kafka.admin import Admin
+from streams.monitor.labels import NOTHING, Known, Prediction, label, labelled, predicted, withdrawal
+from streams.monitor.reading import subject_key
+from streams.monitor.score_keys import to_keys
+from streams.monitor.state import TALLY, Subject, unchunked
+from streams.monitor.tasks import Binary, Row
+from streams.monitor.windows import added, contribution
+from streams.monitor_assembly import Subject as Settled
+from streams.parts import read_parts
+from streams.verify.monitoring import verify_labels
+from tests.integration.application import until
+from tests.integration.monitored import Monitored, Predicted, Said
+
+HOUR_MS = 3_600_000
+SEED = 20_130_301
+"""The same history for any number of partitions: the digest must be the same, too."""
+REQUESTS, CHUNK, KILLS = 600, 150, 5
+
+
+def history() -> list[Predicted | Said]:
+    """Return predictions and labels in a mixed order: doubled, corrected, withdrawn, early, late, of nobody."""
+    chance = random.Random(SEED)
+    said: list[Predicted | Said] = []
+    for number in range(REQUESTS):
+        name, event_ms = f"r{number}", chance.randrange(80) * HOUR_MS // 4
+        score = round(chance.random(), 3)
+        if chance.random() < 0.95:
+            one = Predicted(name, score, event_ms, "late" if score >= 0.5 else "on_time", chance.choice("12"))
+            said += [one] * chance.choice([1, 1, 1, 2])
+        for _ in range(chance.choice([0, 1, 1, 2, 3])):
+            known_at = event_ms + chance.randrange(-2, 60) * HOUR_MS
+            gone = chance.random() < 0.1
+            truth = None if gone else chance.random() < 0.4
+            said += [Said(name, truth, known_at, chance.choice([None, 1, 2, 3]), gone)] * chance.choice([1, 1, 2])
+    said.append(Said("r1", True, 4_070_908_800_000))  # the year 2099
+    chance.shuffle(said)
+    return said
+
+
+def in_a_batch(said: list[Predicted | Said], settled: Settled) -> dict[bytes, Row]:
+    """Return the rows of all windows, computed at once."""
+    known: dict[str, Known] = {}
+    rules, task = settled.rules, settled.task
+    assert isinstance(task, Binary)
+    for one in said:
+        before = known.get(one.request_id, NOTHING)
+        if isinstance(one, Predicted):
+            (key,) = to_keys([one.score], [one.label == "late"]).tolist()  # type: ignore[arg-type]  # lists will do
+            subject = subject_key(Subject("late", one.model_version, None))
+            known[one.request_id] = predicted(
+                before, Prediction(one.event_time, subject, task.said(key)), rules.horizon_ms
+            )
+        else:
+            truth = task.positive if one.late else task.negative
+            new = withdrawal(one.known_at, one.version) if one.withdrawn else label(truth, one.known_at, one.version)
+            known[one.request_id] = labelled(before, new, rules.horizon_ms)[0]
+    return added(contribution(one, rules) for one in known.values())
+
+
+def digest(rows: Mapping[bytes, Row]) -> str:
+    """Return the SHA-256 of rows, in the order of their keys."""
+    return hashlib.sha256("".join(f"{key.hex()} {row}\n" for key, row in sorted(rows.items())).encode()).hexdigest()
+
+
+def published(app: Monitored) -> dict[bytes, Row]:
+    """Return the rows of all windows, as they are published."""
+    parts = read_parts(app.settings, Admin(app.settings.kafka))
+    return added(
+        {key[:16] + within: row for within, row in unchunked(part["rows"])}
+        for key, part in parts.items()
+        if key[:8] != TALLY
+    )
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 7])
+def test_one_digest_for_any_partitioning_under_kills(
+    stack: Stack, unique: str, tmp_path: Path, seed: int, partitions: int
+) -> None:
+    """Two workers, one of which is killed with -9 again and again while predictions and labels come."""
+    chance, said = random.Random(seed), history()
+    app = Monitored(stack, unique, tmp_path, partitions=partitions)
+    try:
+        app.monitor(2)
+        kills = 0
+        for begin in range(0, len(said), CHUNK):
+            chunk = said[begin : begin + CHUNK]
+            left = app.monitor_lag()
+            app.predict(one for one in chunk if isinstance(one, Predicted))
+            app.label(one for one in chunk if isinstance(one, Said))
+            if kills < KILLS:
+                until(lambda left=left: app.monitor_lag() < left + CHUNK, 60, what="some of it counted")
+                pid = until_pid(app, chance.choice(["m-00", "m-01"]))
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+        until(lambda: app.monitor_lag() == 0, 60, what="the end of the topics")
+        settled = Settled(app.settings)
+        expected = digest(in_a_batch(said, settled))
+        until(lambda: digest(published(app)) == expected, 30, what=f"the digest {expected}")
+        assert kills == KILLS
+        report = verify_labels(app.settings, settled.rules)
+        assert report.exit_code == 0, "\n".join(report.lines())
+        assert sum(report.tally.values()) == len(said)
+    finally:
+        app.stop()
+
+
+def until_pid(app: Monitored, slot: str) -> int:
+    """Wait until a slot of the monitor has a live worker; return its pid."""
+    found: list[int] = []
+
+    def alive() -> bool:
+        pid = app.pid(slot, "monitor")
+        found[:] = [] if pid is None else [pid]
+        return bool(found)
+
+    until(alive, 30, what=f"a worker in {slot}")
+    return found[0]

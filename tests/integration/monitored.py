@@ -1,0 +1,102 @@
+"""An application with labels, on the real stack: results and labels can be sent by hand."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from streams import schemas_dir
+from streams.avro.encode import encode_one
+from streams.dev import Stack
+from streams.records import TP
+from tests.integration.application import Application, produce_all
+
+RESULT = json.loads((schemas_dir() / "result.avsc").read_text())
+
+LABEL: dict[str, Any] = {
+    "type": "record",
+    "name": "Late",
+    "doc": "Whether it was late.",
+    "fields": [
+        {"name": "request_id", "type": "string", "role": "request_id", "doc": "Of the question."},
+        {"name": "known_at", "type": "long", "role": "event_time", "doc": "When it was known."},
+        {
+            "name": "version",
+            "type": ["null", "long"],
+            "role": "version",
+            "doc": "The higher is believed.",
+            "default": None,
+        },
+        {
+            "name": "withdrawn",
+            "type": "boolean",
+            "role": "withdrawn",
+            "doc": "It is not known any more.",
+            "default": False,
+        },
+        {"name": "late", "type": ["null", "boolean"], "doc": "What came true.", "default": None},
+    ],
+}
+SECTIONS = '[labels]\ntopic = "{name}.labels"\ncontract = "label.avsc"\n[monitor]\ngrain_hours = 0.25\n[limits]\nsession_ms = 3000\n'
+
+
+class Monitored(Application):
+    """An application with labels."""
+
+    def __init__(self, stack: Stack, name: str, home: Path, *, partitions: int = 2, more: str = "") -> None:
+        (home / "label.avsc").write_text(json.dumps(LABEL))
+        super().__init__(stack, name, home, partitions=partitions, more=SECTIONS.format(name=name) + more)
+        self.labels = f"{name}.labels"
+
+    def label(self, labels: Iterable["Said"]) -> int:
+        """Send labels."""
+        prefix = b"\0" + self.registered[f"{self.labels}-value"].to_bytes(4, "big")
+        records = ((one.request_id.encode(), prefix + encode_one(LABEL, one._asdict())) for one in labels)
+        return produce_all(self.producer(), self.labels, records)
+
+    def predict(self, predictions: Iterable["Predicted"]) -> int:
+        """Send results that nobody asked for."""
+        prefix = b"\0" + self.registered[f"{self.settings.results}-value"].to_bytes(4, "big")
+        records = ((one.request_id.encode(), prefix + encode_one(RESULT, _ELSE | one._asdict())) for one in predictions)
+        return produce_all(self.producer(), self.settings.results, records)
+
+    def monitor_lag(self) -> int:
+        """Return how many results and labels are not counted yet; markers count."""
+        topics = (self.settings.results, self.labels)
+        tps = [TP(topic, number) for topic in topics for number in range(self.settings.partitions)]
+        ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(self.settings.monitor_group, tps)
+        return sum(ends[tp] - (committed[tp] or 0) for tp in tps)
+
+
+class Said(NamedTuple):
+    """A label."""
+
+    request_id: str
+    late: bool | None
+    known_at: int
+    version: int | None = None
+    withdrawn: bool = False
+
+
+class Predicted(NamedTuple):
+    """A result, as far as the monitor looks at it."""
+
+    request_id: str
+    score: float
+    event_time: int
+    label: str
+    model_version: str = "1"
+
+
+_ELSE = {
+    "model_name": "late",
+    "model_digest": bytes(32),
+    "contract_fingerprint": bytes(32),
+    "schema_id": 7,
+    "request_topic": "elsewhere",
+    "request_topic_id": bytes(16),
+    "request_partition": 0,
+    "request_offset": 0,
+    "append_time": 0,
+}
+"""The rest of a result."""
