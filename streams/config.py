@@ -100,6 +100,9 @@ class Monitor(Section):
 
     grain_hours: Annotated[float, Field(gt=0)] = 1
     """How long the finest windows are; longer ones are sums of them."""
+    retention_hours: Annotated[float, Field(gt=0)] | None = None
+    """How long after its end a window is revised, by the broker's clock; then its state is freed, and older predictions are
+    only counted as such. Default: for ever."""
     port: Annotated[int, Field(ge=1, le=65_280)] | None = None
     """Like `[metrics] port`, of the monitor's workers."""
 

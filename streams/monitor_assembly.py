@@ -56,7 +56,14 @@ class Subject:
             )
         if self.horizon_hours is None:
             raise ConfigError("[labels] horizon_hours is missing: how long after its event does a label count?")
-        self.rules = Rules(self.task, int(settings.monitor.grain_hours * HOUR_MS), int(self.horizon_hours * HOUR_MS))
+        hours = settings.monitor.retention_hours
+        if hours is not None and hours < self.horizon_hours:
+            raise ConfigError(
+                f"[monitor] retention_hours ({hours:g}) is less than the horizon ({self.horizon_hours:g} h): labels that still "
+                "count would find their windows sealed"
+            )
+        grain_ms, horizon_ms = int(settings.monitor.grain_hours * HOUR_MS), int(self.horizon_hours * HOUR_MS)
+        self.rules = Rules(self.task, grain_ms, horizon_ms, None if hours is None else int(hours * HOUR_MS))
 
 
 def task_of(manifest: Manifest) -> Task:

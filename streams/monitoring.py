@@ -5,24 +5,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
-from streams.monitor.joining import join
-from streams.monitor.labels import decode, encode
+from streams.monitor.joining import SLACK_MS, join, when
+from streams.monitor.labels import Known, decode, encode
 from streams.monitor.publishing import STEP_BYTES, Timetable, is_tally, parts, sizes
 from streams.monitor.reading import Event, Events, events, subject_key
 from streams.monitor.state import (
+    CLOCK,
+    FREE,
+    HOUR_MS,
     PUBLISHED,
     ROW,
     SUBJECT,
+    decode_clock,
     decode_published,
     decode_row,
     decode_subject,
+    encode_clock,
     encode_published,
     encode_row,
     encode_subject,
+    free_key,
+    parse_free,
     tally,
 )
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, added
+from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 from streams.pipeline import Rows
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
@@ -31,7 +38,9 @@ from streams.reasons import Reason
 from streams.records import TP, Block, Detail, Lease, Put, Step
 
 Changes = dict[bytes, bytes]
-"""What a step changes of one partition's state, by key."""
+"""What a step changes of one partition's state, by key; an empty value takes the key away."""
+FREED = 100
+"""So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
 
 
 class Monitoring:
@@ -54,6 +63,8 @@ class Monitoring:
         """What the last step publishes; it is published when the step is committed."""
         self._changed: dict[int, set[bytes]] = {}
         self._refused: set[tuple[TP, int]] = set()
+        self._swept: dict[int, int] = {}
+        """Of each partition, the hour in which sealed windows were last looked for."""
 
     def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
@@ -72,7 +83,10 @@ class Monitoring:
                 fates[tp.partition][f"{'labels' if is_label else 'results'}.{reason.name}"] += 1
                 if is_label and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
                     letters.append(row)
-        changes = {partition: self._joined(partition, found, fates[partition]) for partition, found in mine.items()}
+        appended = batch.append_ms.tolist()
+        changes = {
+            partition: self._joined(partition, found, appended, fates[partition]) for partition, found in mine.items()
+        }
         for partition, counts in fates.items():
             self._count(partition, tally(counts), changes.setdefault(partition, {}))
         blocks = dead_letters(batch, letters, read.reason, read.detail, self.app)
@@ -115,7 +129,7 @@ class Monitoring:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
-        self._partitions, self._known, self._timetable = partitions, set(), Timetable()
+        self._partitions, self._known, self._timetable, self._swept = partitions, set(), Timetable(), {}
 
     def _refuse(self, read: Events, rows: Rows) -> Events:
         batch = rows.batch
@@ -124,21 +138,86 @@ class Monitoring:
                 read.reason[row] = Reason.UNPRODUCIBLE
         return read
 
-    def _joined(self, partition: int, found: Sequence[Event], fates: Counter[str]) -> Changes:
+    def _joined(self, partition: int, found: Sequence[Event], append_ms: Sequence[int], fates: Counter[str]) -> Changes:
         """Return what a partition's events change of its state; count their fates."""
-        identities = list({event.identity for event in found})
-        values = self._store.get(partition, identities)
+        identities, rules = list({event.identity for event in found}), self.app.rules
+        clock, *values = self._store.get(partition, [CLOCK, *identities])
+        was_ms, now_ms = decode_clock(clock), max(append_ms[event.row] for event in found)
         known = {key: decode(value) for key, value in zip(identities, values, strict=True) if value is not None}
         self._observer.passed(Stage.LOOKUP)
-        joined = join([(event.identity, event.said) for event in found], known, self.app.rules)
+        times = [when(event.said, append_ms[event.row], was_ms, rules) for event in found]
+        joined = join(
+            [(event.identity, event.said, time) for event, time in zip(found, times, strict=True)], known, rules
+        )
         for event, fate in zip(found, joined.fates, strict=True):
             fates[f"{'labels' if event.subject is None else 'results'}.{fate}"] += 1
         changes = {identity: encode(after) for identity, after in joined.known.items()}
         for subject in {event.subject for event in found if event.subject is not None}:
             changes[SUBJECT + subject_key(subject)] = encode_subject(subject)
         self._count(partition, joined.rows, changes)
+        if rules.retention_ms is not None:
+            for identity, after in joined.known.items():
+                before = known.get(identity)
+                if before is None or before.prediction != after.prediction:
+                    changes[free_key(self._free_ms(after, now_ms), identity)] = b"\1"
+            if encode_clock(now_ms) > encode_clock(was_ms):
+                changes[CLOCK] = encode_clock(now_ms)
+            self._free(
+                partition, decode_clock(encode_clock(max(now_ms, was_ms))), 2 * len(found) + FREED, changes, fates
+            )
         self._observer.passed(Stage.PLAN)
         return changes
+
+    def _free_ms(self, known: Known, now_ms: int) -> int:
+        """Return from when on an identity may be freed: when its window is, or, of labels alone, when theirs would be."""
+        sealed_ms = self.app.rules.sealed_ms(now_ms if known.prediction is None else known.prediction.event_ms)
+        assert sealed_ms is not None, "there is a retention"
+        return sealed_ms + SLACK_MS
+
+    def _free(self, partition: int, now_ms: int, limit: int, changes: Changes, fates: Counter[str]) -> None:
+        """Free identities whose time has come, and the windows that nothing can change any more; not too many at a time.
+
+        The time is the clock before the batch: what the batch was let into cannot be freed by it.
+        """
+        due: list[tuple[bytes, bytes]] = []
+        for key, _ in self._store.scan(partition, FREE):
+            at_ms, identity = parse_free(key)
+            if at_ms > now_ms or len(due) >= limit:
+                break
+            due.append((key, identity))
+        for (key, identity), value in zip(
+            due, self._get(partition, [identity for _, identity in due], changes), strict=True
+        ):
+            changes[key] = b""
+            if not value:
+                continue
+            known = decode(value)
+            if self._free_ms(known, now_ms) > now_ms and known.prediction is not None:
+                changes[free_key(self._free_ms(known, now_ms), identity)] = b"\1"
+                continue
+            changes[identity] = b""
+            if known.prediction is None:
+                fates["labels.early"] -= len(known.labels)
+                fates["labels.unmatched"] += len(known.labels)
+        if len(due) < limit:
+            self._free_windows(partition, now_ms, changes)
+
+    def _free_windows(self, partition: int, now_ms: int, changes: Changes) -> None:
+        """Free the rows of windows that are sealed, and published; what is published of them stays."""
+        hour = now_ms // HOUR_MS
+        if self._swept.get(partition) == hour:
+            return
+        self._swept[partition] = hour
+        for mark, value in self._store.scan(partition, PUBLISHED):
+            window = mark[1:]
+            event_ms = parse_window(window)[0].number * self.app.rules.grain_ms
+            if is_tally(window) or not self.app.rules.is_sealed(event_ms, now_ms - SLACK_MS - HOUR_MS):
+                continue
+            if decode_published(changes.get(mark, value)).dirty:
+                self._swept.pop(partition, None)  # it is looked for again, once it is published
+                continue
+            changes[mark] = b""
+            changes |= {key: b"" for key, _ in self._store.scan(partition, ROW + window)}
 
     def _count(self, partition: int, rows: Mapping[bytes, Row], changes: Changes) -> None:
         """Add to rows of the state, and mark their windows as changed."""
@@ -156,7 +235,7 @@ class Monitoring:
     def _get(self, partition: int, keys: Sequence[bytes], changes: Changes) -> Iterator[bytes | None]:
         """Return values as they are once the changes are made."""
         for key, value in zip(keys, self._store.get(partition, keys), strict=True):
-            yield changes.get(key, value)
+            yield (changes[key] or None) if key in changes else value
 
     def _step(
         self,

@@ -102,7 +102,9 @@ class Store(Protocol):
         """Yield every key that begins with the prefix, in order, and its value; no change may be applied meanwhile."""
 
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
-        """Apply changes and the checkpoint in one atomic write; later puts of the same key win."""
+        """Apply changes and the checkpoint in one atomic write; later puts of the same key win, and an empty value takes the
+        key away.
+        """
 
     def forget(self, partition: int) -> None:
         """Delete a partition's state."""

@@ -93,7 +93,7 @@ class Block(NamedTuple):
 
 
 class Put(NamedTuple):
-    """One change of a partition's state, which the changelog repeats."""
+    """One change of a partition's state, which the changelog repeats; an empty value takes the key away."""
 
     key: bytes
     value: bytes

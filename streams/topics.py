@@ -106,13 +106,25 @@ def wanted_by_monitor(settings: Settings, replication: int) -> list[Topic]:
     labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
     unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
     room = Rule("max.message.bytes", str(MESSAGE_BYTES + DEAD_LETTER_ROOM), at_least=True)
-    forever = Rule("retention.ms", str(FOREVER), breaks="what is known of predictions would be forgotten")
     return [
         topic(labels, _LABELLED, kept),
         topic(settings.dlq(labels), kept, room),
         Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
-        topic(settings.monitor_changelog, _APPENDED, forever, Rule("retention.bytes", "-1", breaks=forever.breaks)),
+        topic(settings.monitor_changelog, _APPENDED, *_kept(settings, retention_ms)),
     ]
+
+
+def _kept(settings: Settings, labels_ms: int) -> tuple[Rule, ...]:
+    """Return the rules of the monitor's changelog: what is known of an identity must outlive its window, and what is not read
+    yet when that is sealed.
+    """
+    hours, broken = settings.monitor.retention_hours, "what is known of predictions would be forgotten"
+    unread_ms = max(labels_ms, *(int(lane.retention_hours * HOUR_MS) for lane in settings.requests))
+    enough = FOREVER if hours is None else int((hours + settings.monitor.grain_hours + 72) * HOUR_MS) + unread_ms
+    return (
+        Rule("retention.ms", str(enough), at_least=True, breaks=broken),
+        Rule("retention.bytes", "-1", breaks=broken),
+    )
 
 
 def wanted(settings: Settings, replication: int, lanes: Mapping[str, Lane]) -> list[Topic]:

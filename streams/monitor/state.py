@@ -7,7 +7,10 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     w + window + key of the row      a row's numbers
     p + window                       whether it changed since it was published, in how many chunks that was, and how often
 
-A value is never empty. A window of the subject TALLY, and number 0, counts records by what became of them; it is published
+    t + hour + identity              when an identity may be freed, in hours since 1970
+    a                                the clock: when the newest record that was read was appended, in whole minutes
+
+A value is never empty: an empty one takes the key away. A window of the subject TALLY, and number 0, counts records by what became of them; it is published
 like the others.
 """
 
@@ -19,10 +22,13 @@ from typing import NamedTuple
 from streams.monitor.tasks import Row
 from streams.monitor.windows import Window, window_key
 
-SUBJECT, ROW, PUBLISHED = b"s", b"w", b"p"
+SUBJECT, ROW, PUBLISHED, FREE, CLOCK = b"s", b"w", b"p", b"t", b"a"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
 _PUBLISHED = struct.Struct(">?HI")
+_HOUR = struct.Struct(">Q")
+_TIME = struct.Struct(">q")
+HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 _PART = struct.Struct(">IH")
 
 
@@ -61,8 +67,29 @@ def encode_published(published: Published) -> bytes:
 
 
 def decode_published(data: bytes | None) -> Published:
-    """Return what a value says; of a window that was never published there is none."""
-    return Published() if data is None else Published(*_PUBLISHED.unpack(data))
+    """Return what a value says; there is none of a window that was never published, or was freed."""
+    return Published() if not data else Published(*_PUBLISHED.unpack(data))
+
+
+def free_key(at_ms: int, identity: bytes) -> bytes:
+    """Return the key that says that an identity may be freed from a time on; rounded up to hours."""
+    return FREE + _HOUR.pack(max(0, -(-at_ms // HOUR_MS))) + identity
+
+
+def parse_free(key: bytes) -> tuple[int, bytes]:
+    """Return from when on which identity may be freed, in milliseconds."""
+    (hour,) = _HOUR.unpack_from(key, 1)
+    return hour * HOUR_MS, key[1 + _HOUR.size :]
+
+
+def encode_clock(now_ms: int) -> bytes:
+    """Return the clock's value, in whole minutes."""
+    return _TIME.pack(now_ms // MINUTE_MS)
+
+
+def decode_clock(data: bytes | None) -> int:
+    """Return the clock in milliseconds; it begins in 1970."""
+    return 0 if data is None else int(_TIME.unpack(data)[0]) * MINUTE_MS
 
 
 class Subject(NamedTuple):

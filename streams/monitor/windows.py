@@ -38,6 +38,19 @@ class Rules(NamedTuple):
     task: Task
     grain_ms: int
     horizon_ms: int
+    retention_ms: int | None = None
+    """How long after its end a window is revised, by the broker's clock; None: for ever."""
+
+    def sealed_ms(self, event_ms: int) -> int | None:
+        """Return when the window of an event is sealed; None: never."""
+        if self.retention_ms is None:
+            return None
+        return (event_ms // self.grain_ms + 1) * self.grain_ms + self.retention_ms
+
+    def is_sealed(self, event_ms: int, now_ms: int) -> bool:
+        """Return whether the window of an event is sealed."""
+        sealed_ms = self.sealed_ms(event_ms)
+        return sealed_ms is not None and sealed_ms <= now_ms
 
 
 def window_key(window: Window) -> bytes:

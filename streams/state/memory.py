@@ -33,7 +33,11 @@ class MemoryStore:
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
         """Apply changes and the checkpoint together."""
         assert partition in self._open, f"partition {partition} is not open"
-        self._data[partition].update((put.key, put.value) for put in puts)
+        data = self._data[partition]
+        data.update((put.key, put.value) for put in puts)
+        for put in puts:
+            if not put.value and not data.get(put.key, b"?"):
+                del data[put.key]
         self._checkpoints[partition] = checkpoint
 
     def forget(self, partition: int) -> None:

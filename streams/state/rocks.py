@@ -86,11 +86,14 @@ class RocksStore:
                 yield key, value
 
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
-        """Apply changes and the checkpoint in one atomic write. Raises: StateError."""
+        """Apply changes and the checkpoint in one atomic write; an empty value takes the key away. Raises: StateError."""
         batch = WriteBatch(raw_mode=True)
-        put = batch.put
+        put, delete = batch.put, batch.delete
         for key, value in puts:
-            put(key, value)
+            if value:
+                put(key, value)
+            else:
+                delete(key)
         put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, partition, checkpoint.offset))
         with self._guarded(partition):
             self._open[partition].write(batch)

@@ -10,10 +10,21 @@ from typing import Any, NamedTuple
 
 from streams.errors import UNCHECKED
 from streams.frames import ENTRY, is_frame, parse_frame
+from streams.monitor.joining import SLACK_MS
 from streams.monitor.labels import decode
-from streams.monitor.state import PUBLISHED, ROW, TALLY, Published, decode_published, decode_row, unchunked
+from streams.monitor.state import (
+    CLOCK,
+    PUBLISHED,
+    ROW,
+    TALLY,
+    Published,
+    decode_clock,
+    decode_published,
+    decode_row,
+    unchunked,
+)
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, Rules, added, contribution
+from streams.monitor.windows import WINDOW_BYTES, Rules, added, contribution, parse_window
 from streams.reasons import Reason
 from streams.records import TP, Put
 
@@ -44,12 +55,19 @@ class State:
                 tp = TP(topic, self.partition)
                 self.begins.setdefault(tp, frame.next_offset)
                 self.ends[tp] = frame.next_offset
-            else:
+            elif put.value:
                 self.values[put.key] = put.value
+            else:
+                self.values.pop(put.key, None)
 
     def rows(self) -> dict[bytes, Row]:
         """Return the rows of all windows, zeros left out."""
         return added([{key[1:]: decode_row(value) for key, value in self.values.items() if key[:1] == ROW}])
+
+    def freed(self, window: bytes, rules: Rules) -> bool:
+        """Return whether what is known of a window's identities may have been freed."""
+        now_ms = decode_clock(self.values.get(CLOCK))
+        return rules.is_sealed(parse_window(window)[0].number * rules.grain_ms, now_ms - SLACK_MS)
 
     def published(self) -> dict[bytes, Published]:
         """Return how each window stands to what is published of it."""
@@ -138,7 +156,11 @@ def judge(
             for key in of_predictions.keys() | should.keys()
             if of_predictions.get(key) != should.get(key)
         }
-        violations += [f"WINDOW_DIFFERS partition {state.partition}, window {key.hex()}" for key in sorted(differ)]
+        violations += [
+            f"WINDOW_DIFFERS partition {state.partition}, window {key.hex()}"
+            for key in sorted(differ)
+            if not state.freed(key, rules)
+        ]
         by_window: dict[bytes, dict[bytes, Row]] = {}
         for key, row in rows.items():
             by_window.setdefault(key[:WINDOW_BYTES], {})[key] = row

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_one_digest_for_any_partitioning_under_kills(
             app.predict(one for one in chunk if isinstance(one, Predicted))
             app.label(one for one in chunk if isinstance(one, Said))
             if kills < KILLS:
-                until(lambda left=left: app.monitor_lag() < left + CHUNK, 60, what="some of it counted")
+                until(partial(less, app, left + CHUNK), 60, what="some of it counted")
                 pid = until_pid(app, chance.choice(["m-00", "m-01"]))
                 os.kill(pid, signal.SIGKILL)
                 kills += 1
@@ -114,6 +115,11 @@ def test_one_digest_for_any_partitioning_under_kills(
         assert sum(report.tally.values()) == len(said)
     finally:
         app.stop()
+
+
+def less(app: Monitored, lag: int) -> bool:
+    """Return whether less is left than that."""
+    return app.monitor_lag() < lag
 
 
 def until_pid(app: Monitored, slot: str) -> int:

@@ -26,10 +26,12 @@ from streams.pipeline import read
 from streams.ports import Observer
 from streams.records import TP, Batch, Checkpoint, Lease, Step
 from streams.state.memory import MemoryStore
+from streams.verify.labels import LabelReport, Part, State, judge
 
 HOUR_MS = 3_600_000
 RESULTS, LABELS, PARTS = "loans.results", "loans.labels", "loans.performance.parts"
 TASK = Binary(b"kept", b"lost")
+RULES = Rules(TASK, HOUR_MS, 24 * HOUR_MS)
 LABEL_SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "Lost",
@@ -68,7 +70,7 @@ def app(partitions: int, **changes: Any) -> App:
         partition_of=partition_of,
         salt=salt("loans"),
         key_bytes=64,
-        rules=Rules(TASK, HOUR_MS, 24 * HOUR_MS),
+        rules=RULES,
         truth="outcome",
         threshold=0.5,
         tombstones=True,
@@ -150,6 +152,8 @@ class Monitor:
         self.letters: list[tuple[bytes, dict[str, bytes]]] = []
         self.positions: dict[TP, int] = {}
         self.published = 0
+        self.logs = [State(partition) for partition in range(partitions)]
+        """What a changelog would say."""
         self.begin()
 
     def begin(self) -> None:
@@ -178,6 +182,7 @@ class Monitor:
         for partition, puts in step.puts.items():
             assert puts[-1].key.startswith(b"f"), "the frames come last"
             self.store.apply(partition, puts, Checkpoint(self.app.changelog_id, 0))
+            self.logs[partition].take(puts)
         for block in step.emits:
             for row, (key, value) in enumerate(zip(block.keys, block.values, strict=True)):
                 if block.topic == PARTS:
@@ -196,9 +201,7 @@ class Monitor:
     def merged(self) -> dict[bytes, Row]:
         """Return the rows of all windows: the sum of what the partitions published."""
         rows = []
-        for key, value in self.parts.items():
-            part = fastavro.schemaless_reader(io.BytesIO(value[5:]), _PARSED["part"], None)
-            assert isinstance(part, dict)
+        for key, part in self.decoded().items():
             window = parse_window(key[:16])[0]
             assert window.number * HOUR_MS == part["window_start"].timestamp() * 1_000
             rows.append({key[:16] + within: row for within, row in unchunked(part["rows"])})
@@ -212,15 +215,30 @@ class Monitor:
         """Return what became of records."""
         return Counter({key[16:].decode(): row[0] for key, row in self.merged().items() if key[:8] == TALLY})
 
+    def verdict(self) -> LabelReport:
+        """Return what `streams verify` says of it."""
+        names = {RESULTS: "results", LABELS: "labels"}
+        parts = {key: Part(one["revision"], one["rows"]) for key, one in self.decoded().items()}
+        return judge(self.logs, self.positions, names, parts, self.app.rules)
+
+    def decoded(self) -> dict[bytes, dict[str, Any]]:
+        """Return the parts by their keys."""
+        parts = {}
+        for key, value in self.parts.items():
+            part = fastavro.schemaless_reader(io.BytesIO(value[5:]), _PARSED["part"], None)
+            assert isinstance(part, dict)
+            parts[key] = part
+        return parts
+
     def digest(self) -> str:
         """Return the SHA-256 of what is counted, in the order of its keys."""
         lines = (f"{key.hex()} {row}\n" for key, row in sorted(self.windows().items()))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def run(records: Sequence[Record], partitions: int = 1, cuts: Iterable[int] = ()) -> Monitor:
+def run(records: Sequence[Record], partitions: int = 1, cuts: Iterable[int] = (), **changes: Any) -> Monitor:
     """Feed records, cut into batches, and publish everything."""
-    monitor, begin = Monitor(partitions), 0
+    monitor, begin = Monitor(partitions, **changes), 0
     for end in [*sorted(cuts), len(records)]:
         monitor.feed(records[begin:end])
         begin = end

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.dedupe import identities
 from streams.monitor.windows import DELAY, MISFIT, Window, window_key
 from streams.reasons import Reason
-from tests.monitor.stream import HOUR_MS, LABELS, RESULTS, Monitor, Record, label, result, run
+from tests.monitor.stream import HOUR_MS, LABELS, RESULTS, RULES, Monitor, Record, label, result, run
 
 SIMPLE = [result("a", 0.9, 5), result("b", 0.2, 6), label("a", "lost", 9 * HOUR_MS), label("b", "lost", 30 * HOUR_MS)]
 
@@ -58,6 +59,8 @@ def test_one_digest_for_any_order_cut_and_partitioning(seed: int, cuts: list[int
     other = run(shuffled, partitions, [min(cut, len(records)) for cut in cuts])
     assert whole.digest() == other.digest()
     assert whole.tally().total() == other.tally().total() == len(records)
+    for monitor in (whole, other):
+        assert monitor.verdict().exit_code == 0, monitor.verdict().lines()
 
 
 @given(st.integers(0, 2**32))
@@ -146,3 +149,66 @@ def test_a_tombstone_withdraws_what_has_no_version() -> None:
     assert without.digest() == run([result("a", 0.9, 0)]).digest()
     versioned = [result("a", 0.9, 0), label("a", "lost", 5, 1)]
     assert run([*versioned, gone]).digest() == run(versioned).digest()
+
+
+RETENTION_MS = 100 * HOUR_MS
+KEPT = RULES._replace(retention_ms=RETENTION_MS)
+LATER = RETENTION_MS + 60 * HOUR_MS
+"""All windows of the first hours are sealed by then, and a day and an hour later they are freed."""
+
+
+def clock(monitor: Monitor, at_ms: int) -> None:
+    """Let the partition's clock go on, twice: a batch goes by the clock before it."""
+    for more in range(3):
+        name = f"clock{at_ms}-{more}"
+        monitor.feed([result(name, 0.5, at_ms + more * 60_000)])
+        monitor.rest()
+
+
+def test_what_is_sealed_is_freed_and_stays_published() -> None:
+    """Of identities, labels that wait, rows and marks nothing is left; what was published is the last word."""
+    monitor = run([*SIMPLE, label("nobody", "lost", 5)], rules=KEPT)
+    before = monitor.windows()
+    clock(monitor, LATER)
+    kept = {key for key in monitor.store.items(0) if key[:1] in b"dtwp"}
+    names = (monitor.app.salt, None, [f"clock{LATER}-{more}".encode() for more in range(3)])
+    alive = set(identities(*names))
+    assert {key for key in kept if key[:1] == b"d"} == alive
+    assert {key for key in kept if key[:1] == b"t"} == {key for key in kept if key[:1] == b"t" and key[9:] in alive}
+    assert {key: row for key, row in monitor.windows().items() if key in before} == before
+    tally = monitor.tally()
+    assert (tally["labels.early"], tally["labels.unmatched"]) == (0, 1)
+    assert monitor.verdict().exit_code == 0, monitor.verdict().lines()
+
+
+@pytest.mark.parametrize(
+    ("record", "fate"),
+    [
+        (result("late", 0.5, 7)._replace(append_ms=LATER), "results.sealed"),
+        (result("late", 0.5, 7), "results.sealed"),
+        (label("a", "kept", 8)._replace(append_ms=LATER), "labels.too_late"),
+        (result("late", 0.5, LATER + 90 * HOUR_MS)._replace(append_ms=LATER), "results.future"),
+    ],
+    ids=["an old prediction", "one that was read late", "a label of what was freed", "a prediction of the future"],
+)
+def test_what_comes_for_a_window_that_is_sealed_changes_nothing(record: Record, fate: str) -> None:
+    """It has a name, and what was published stays."""
+    monitor = run(SIMPLE, rules=KEPT)
+    clock(monitor, LATER)
+    windows, tally = monitor.windows(), monitor.tally()
+    monitor.feed([record])
+    monitor.rest()
+    assert monitor.windows() == windows
+    assert monitor.tally() - tally == Counter({fate: 1})
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 200), max_size=8))
+def test_a_retention_that_is_long_enough_changes_nothing(seed: int, cuts: list[int]) -> None:
+    """Windows are freed while others go on; what is published is the same."""
+    records = sorted(history(seed), key=lambda record: record.append_ms)
+    cuts = [min(cut, len(records)) for cut in cuts]
+    freeing = run(records, cuts=cuts, rules=KEPT)
+    clock(freeing, 2 * LATER)
+    clock(whole := run(records), 2 * LATER)
+    assert freeing.digest() == whole.digest()
+    assert len(freeing.store.items(0)) < 40
