@@ -47,6 +47,14 @@ class Metric(StrEnum):
         "Requests set aside in a dead-letter topic, by reason.",
         "reason",
     )
+    MONITORED = (
+        "answeronce_monitored_total",
+        "counter",
+        "records",
+        "Results and labels that the monitor has counted, by what became of each (applied, corrected, too_late, MISPARTITIONED).",
+        "source",
+        "fate",
+    )
     LATENCY = (
         "answeronce_latency_seconds",
         "histogram",

@@ -81,7 +81,9 @@ class Meter(Observer):
                     self._time(batch, now_ms)
 
     def _count(self, step: Step) -> None:
-        refused = Counter(step.counts) - Counter(step.letters)
+        monitored = Counter({name: count for name, count in step.counts.items() if "." in name})
+        self._figures.monitored += +monitored  # what waited and was freed is counted there, too
+        refused = Counter(step.counts) - monitored - Counter(step.letters)
         self._figures.results += refused.pop(SCORED, 0)
         self._figures.outcomes.update(refused)
         self._figures.dead_letters.update(step.letters)
