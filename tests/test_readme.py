@@ -31,12 +31,15 @@ def test_the_scripts_are_those_that_the_demo_leaves_and_its_test_runs() -> None:
 
 
 def test_the_configuration_is_one_that_loads() -> None:
-    """Every key of the README's config is a key, and nothing is missing."""
+    """Every key of the README's config is a key, and nothing is missing; with the labels' sections, too."""
     import tomllib
 
-    (config,) = blocks("toml")
+    config, labels = blocks("toml")
     settings = Settings.model_validate(tomllib.loads(config))
     assert "loans" == settings.app.id
+    monitored = Settings.model_validate(tomllib.loads(config + labels))
+    assert monitored.labels is not None
+    assert monitored.labels.field == "defaulted"
 
 
 @pytest.mark.parametrize("name", re.findall(r"`(test_[a-z0-9_]+)`", README))
