@@ -6,20 +6,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from streams.beginning import monitor, unbegun
 from streams.config import Effective, Settings, effective
 from streams.doctor import clock
 from streams.doctor.disk import try_disk
 from streams.doctor.findings import Finding
 from streams.errors import OffsetsError, SetupError, Stop
 from streams.kafka.admin import Admin, Found
+from streams.kafka.partitioner import partition_of
+from streams.kafka.scan import scan
 from streams.kafka.trial import Written, try_reading, try_writing
 from streams.layers import FILE
 from streams.models.packages import load as load_model
 from streams.models.packages import unaccepted
 from streams.models.store import open_store
+from streams.monitor_assembly import Subject
 from streams.records import TP
 from streams.registering import standing
-from streams.topics import contradictions, names, warnings
+from streams.topics import contradictions, monitor_contradictions, monitor_names, names, warnings
 
 TIMEOUT_S = 5.0
 
@@ -211,6 +215,50 @@ def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
             yield Finding("FAIL", check, f"{tp}: {reason}", reason.code)
 
 
+def _labels(case: Case) -> Iterator[Finding]:
+    """What the monitor needs beyond this; and whether labels lie where their predictions do."""
+    settings = case.settings
+    if settings.labels is None:
+        return
+    subject, topic = Subject(settings), settings.labels.topic
+    found = case.admin.topics([settings.results, *monitor_names(settings)])
+    wrong = monitor_contradictions(settings, found)
+    for line in wrong:
+        yield Finding("FAIL", "labels", f"{line}. See `streams topics plan`", SetupError.code)
+    reads = monitor(settings)
+    if wrong or reads is None:
+        return
+    missing = unbegun(reads, case.admin, found)
+    if missing:
+        text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
+        yield Finding("FAIL", "labels", text, SetupError.code)
+    tps = [TP(topic, number) for number in range(settings.partitions)]
+    starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "stable")
+    looked = strangers = 0
+    for part in scan(
+        settings.kafka, {tp: (max(starts[tp], ends[tp] - LOOKED_AT), ends[tp]) for tp in tps}, stall_s=TIMEOUT_S
+    ):
+        looked += len(part.keys)
+        strangers += sum(partition_of(key or b"", settings.partitions) != part.tp.partition for key in part.keys)
+    if strangers:
+        yield Finding(
+            "warn",
+            "labels",
+            f"{strangers} of the last {looked} labels lie in another partition than their key's, and cannot meet their predictions: "
+            "key them as requests are keyed, and partition them as Java does (librdkafka: partitioner=murmur2_random)",
+        )
+    hours = settings.monitor.retention_hours
+    kept = "for ever: the state grows with every prediction" if hours is None else f"for {hours:g} h"
+    yield Finding(
+        "ok",
+        "labels",
+        f"{topic}: what came true is `{subject.truth}`, known within {subject.horizon_hours:g} h; windows of "
+        f"{settings.monitor.grain_hours:g} h are revised {kept}; {looked} labels looked at",
+    )
+
+
+LOOKED_AT = 100
+"""So many labels of each partition, the newest, are looked at."""
 CHECKS = (
     Check("configuration", (), _configuration),
     Check("disk", ("configuration",), _disk),
@@ -223,4 +271,5 @@ CHECKS = (
     Check("clock", ("topics",), _clock),
     Check("offsets", ("topics",), _offsets),
     Check("workers", ("broker",), _workers),
+    Check("labels", ("model", "registry", "topics"), _labels),
 )

@@ -48,11 +48,11 @@ class Monitored(Application):
         super().__init__(stack, name, home, partitions=partitions, more=SECTIONS.format(name=name) + more)
         self.labels = f"{name}.labels"
 
-    def label(self, labels: Iterable["Said"]) -> int:
+    def label(self, labels: Iterable["Said"], **settings: str) -> int:
         """Send labels."""
         prefix = b"\0" + self.registered[f"{self.labels}-value"].to_bytes(4, "big")
         records = ((one.request_id.encode(), prefix + encode_one(LABEL, one._asdict())) for one in labels)
-        return produce_all(self.producer(), self.labels, records)
+        return produce_all(self.producer(**settings), self.labels, records)
 
     def predict(self, predictions: Iterable["Predicted"]) -> int:
         """Send results that nobody asked for."""

@@ -1,6 +1,7 @@
 """The monitor on the real broker: labels meet predictions, and what is published is what a batch computation says."""
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,30 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     assert "Right: each label and result is counted once" in capsys.readouterr().out
     assert main(["performance", "show", "-c", str(app.config), "--span", "8760"]) == 0
     assert f" {len(truth)} " in capsys.readouterr().out
+
+
+def test_doctor_sees_labels_that_lie_elsewhere(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sent with librdkafka's own partitioner, as somebody will."""
+    app = monitored
+    assert main(["doctor", "-c", str(app.config)]) == 0
+    assert re.search(r"ok +labels +.*what came true is `late`, known within 48 h", capsys.readouterr().out)
+    app.label((Said(f"r{number}", True, 0) for number in range(64)), partitioner="consistent")
+    assert main(["doctor", "-c", str(app.config)]) == 0
+    assert re.search(
+        r"warn +labels +[1-9][0-9]* of the last 64 labels lie in another partition", capsys.readouterr().out
+    )
+    app.monitor(1)
+    until(lambda: app.monitor_lag() == 0, 30, what="the labels")
+    until(lambda: sum(read(app.settings).tally.values()) == 64, 20, what="the tally")
+    tally = read(app.settings).tally
+    assert set(tally) == {"labels.early", "labels.MISPARTITIONED"}
+    assert tally["labels.MISPARTITIONED"] > 0
+    assert len(app.read([app.settings.dlq(app.labels)])) == tally["labels.MISPARTITIONED"]
+
+
+def test_a_label_topic_that_is_compacted_is_refused(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:
+    """The monitor does not start, and says which setting of which topic is wrong."""
+    app = monitored
+    app.admin.alter(app.labels, {"cleanup.policy": "compact"})
+    assert main(["monitor", "run", "-c", str(app.config)]) == 4
+    assert f"{app.labels}: cleanup.policy is compact and must be delete" in capsys.readouterr().err

@@ -152,6 +152,8 @@ class Monitor:
         self.letters: list[tuple[bytes, dict[str, bytes]]] = []
         self.positions: dict[TP, int] = {}
         self.published = 0
+        self.gone: frozenset[TP] = frozenset()
+        """Of which topic-partitions retention has removed what was read."""
         self.logs = [State(partition) for partition in range(partitions)]
         """What a changelog would say."""
         self.begin()
@@ -219,7 +221,8 @@ class Monitor:
         """Return what `streams verify` says of it."""
         names = {RESULTS: "results", LABELS: "labels"}
         parts = {key: Part(one["revision"], one["rows"]) for key, one in self.decoded().items()}
-        return judge(self.logs, self.positions, names, parts, self.app.rules)
+        read = {tp: None if tp in self.gone else count for tp, count in self.positions.items()}
+        return judge(self.logs, read, names, parts, self.app.rules)
 
     def decoded(self) -> dict[bytes, dict[str, Any]]:
         """Return the parts by their keys."""
