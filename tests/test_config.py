@@ -221,3 +221,24 @@ def test_what_is_shown_is_a_configuration_with_the_source_of_each_value(tmp_path
     assert {"value": 77, "source": "env STREAMS__BATCH__RECORDS"} == told["settings"]["batch"]["records"]
     assert {"value": MASK, "source": f"file {tmp_path / 'secret'}"} == told["settings"]["kafka"]["sasl.password"]
     assert "loans.requests.live.dlq" == told["derived"]["dlq of loans.requests.live"]
+
+
+LABELS = '[labels]\ntopic = "loans.labels"\ncontract = "label.avsc"\n'
+
+
+def test_labels_have_topics_of_their_own(tmp_path: Path) -> None:
+    """The contract is the file's; the names follow from the application's id; and they are shown."""
+    path = written(tmp_path, WHOLE + LABELS)
+    settings = load(path)
+    assert settings.labels is not None
+    assert tmp_path / "label.avsc" == settings.labels.contract
+    assert "loans.labels-value" == settings.labels.label_subject
+    assert ("loans.performance.parts", "loans.monitor.changelog") == (settings.parts, settings.monitor_changelog)
+    assert any(line.startswith("topic = ") and "loans.labels" in line for line in as_toml(effective(path)))
+
+
+@pytest.mark.parametrize("topic", ["loans.requests.live", "loans.results", "loans.performance.parts"])
+def test_labels_may_not_lie_in_another_topic_of_the_application(tmp_path: Path, topic: str) -> None:
+    """They would be answered, or counted as what they are not."""
+    with pytest.raises(ConfigError, match="one of the application's other topics"):
+        load(written(tmp_path, WHOLE + LABELS.replace("loans.labels", topic)))

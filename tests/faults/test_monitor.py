@@ -21,13 +21,15 @@ from streams.monitor.windows import added, contribution
 from streams.monitor_assembly import Subject as Settled
 from streams.parts import read_parts
 from streams.verify.monitoring import verify_labels
+from tests.faults.attack import arm, taken
+from tests.faults.instruments import POINTS, STARTING_POINTS
 from tests.integration.application import until
 from tests.integration.monitored import Monitored, Predicted, Said
 
 HOUR_MS = 3_600_000
 SEED = 20_130_301
 """The same history for any number of partitions: the digest must be the same, too."""
-REQUESTS, CHUNK, KILLS = 600, 150, 5
+REQUESTS = 600
 
 
 def history() -> list[Predicted | Said]:
@@ -87,29 +89,30 @@ def published(app: Monitored) -> dict[bytes, Row]:
 
 @pytest.mark.parametrize("partitions", [1, 3, 7])
 def test_one_digest_for_any_partitioning_under_kills(
-    stack: Stack, unique: str, tmp_path: Path, seed: int, partitions: int
+    stack: Stack, unique: str, tmp_path: Path, partitions: int
 ) -> None:
-    """Two workers, one of which is killed with -9 again and again while predictions and labels come."""
-    chance, said = random.Random(seed), history()
+    """Two workers, of which one dies at a crash point, and at the next, while predictions and labels come.
+
+    Each number of partitions has a third of the points.
+    """
+    said = history()
+    points = POINTS[(1, 3, 7).index(partitions) :: 3]
     app = Monitored(stack, unique, tmp_path, partitions=partitions)
     try:
-        app.monitor(2)
-        kills = 0
-        for begin in range(0, len(said), CHUNK):
-            chunk = said[begin : begin + CHUNK]
-            left = app.monitor_lag()
+        app.monitor(2, mutant="points")
+        size = -(-len(said) // len(points))
+        for at, point in enumerate(points):
+            chunk = said[at * size : (at + 1) * size]
+            arm(app, point)
             app.predict(one for one in chunk if isinstance(one, Predicted))
             app.label(one for one in chunk if isinstance(one, Said))
-            if kills < KILLS:
-                until(partial(less, app, left + CHUNK), 60, what="some of it counted")
-                pid = until_pid(app, chance.choice(["m-00", "m-01"]))
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
+            if point in STARTING_POINTS:
+                os.kill(living(app), signal.SIGKILL)
+            until(partial(taken, app, point), 60, what=f"a worker at {point}")
         until(lambda: app.monitor_lag() == 0, 60, what="the end of the topics")
         settled = Settled(app.settings)
         expected = digest(in_a_batch(said, settled))
         until(lambda: digest(published(app)) == expected, 30, what=f"the digest {expected}")
-        assert kills == KILLS
         report = verify_labels(app.settings, settled.rules)
         assert report.exit_code == 0, "\n".join(report.lines())
         assert sum(report.tally.values()) == len(said)
@@ -117,19 +120,13 @@ def test_one_digest_for_any_partitioning_under_kills(
         app.stop()
 
 
-def less(app: Monitored, lag: int) -> bool:
-    """Return whether less is left than that."""
-    return app.monitor_lag() < lag
-
-
-def until_pid(app: Monitored, slot: str) -> int:
-    """Wait until a slot of the monitor has a live worker; return its pid."""
+def living(app: Monitored) -> int:
+    """Wait until one of the workers lives; return its pid."""
     found: list[int] = []
 
     def alive() -> bool:
-        pid = app.pid(slot, "monitor")
-        found[:] = [] if pid is None else [pid]
+        found[:] = [pid for slot in ("m-00", "m-01") if (pid := app.pid(slot, "monitor")) is not None]
         return bool(found)
 
-    until(alive, 30, what=f"a worker in {slot}")
+    until(alive, 30, what="a worker")
     return found[0]

@@ -1,4 +1,4 @@
-"""A worker as the product has it, with patches: `python -m tests.faults.worker NAME[,NAME...] CONFIG SLOT [monitor]`.
+"""A worker as the product has it, with patches: `python -m tests.faults.worker NAME[,NAME...] CONFIG SLOT [KIND]`.
 
 A name is a mutant's or an instrument's: see `mutants.py` and `instruments.py`.
 """

@@ -173,11 +173,11 @@ class Application:
 
     # workers
 
-    def command(self, slot: str, mutant: str = "") -> list[str]:
+    def command(self, slot: str, mutant: str = "", kind: str = "scorer") -> list[str]:
         """Return the command of one slot's worker, or of a worker with a fault built in."""
         if not mutant:
-            return worker_command(self.config, slot)
-        return [sys.executable, "-m", "tests.faults.worker", mutant, str(self.config), slot]
+            return worker_command(self.config, slot, kind=kind)
+        return [sys.executable, "-m", "tests.faults.worker", mutant, str(self.config), slot, kind]
 
     def start(self, slot: str = "t-00", mutant: str = "") -> subprocess.Popen[bytes]:
         """Start one slot's worker process; nobody restarts it."""
@@ -188,26 +188,24 @@ class Application:
 
     def supervise(self, workers: int = 1, *, instance: str = "s", mutant: str = "") -> subprocess.Popen[bytes]:
         """Start `streams scorer run`, or the same over workers with a fault built in."""
+        return self._supervise("scorer", workers, instance, mutant)
+
+    def monitor(self, workers: int = 1, *, instance: str = "m", mutant: str = "") -> subprocess.Popen[bytes]:
+        """Start `streams monitor run`, or the same over workers with a fault built in."""
+        return self._supervise("monitor", workers, instance, mutant)
+
+    def _supervise(self, kind: str, workers: int, instance: str, mutant: str) -> subprocess.Popen[bytes]:
         log = (self.home / f"supervisor-{instance}.log").open("ab")
         if mutant:
-            commands = {slot: self.command(slot, mutant) for slot in self.slots(workers, instance)}
+            commands = {slot: self.command(slot, mutant, kind) for slot in self.slots(workers, instance)}
             script = (
                 "import sys; from pathlib import Path; from streams.supervisor import Supervisor\n"
-                f"sys.exit(Supervisor({commands!r}, Path({str(self.settings.app.state_dir)!r})).run())"
+                f"sys.exit(Supervisor({commands!r}, Path({str(slots_dir(self.settings.app.state_dir, kind))!r})).run())"
             )
             command = [sys.executable, "-c", script]
         else:
-            command = [sys.executable, "-m", "streams.cli", "scorer", "run", "-c", str(self.config)]
+            command = [sys.executable, "-m", "streams.cli", kind, "run", "-c", str(self.config)]
             command += ["--workers", str(workers), "--instance", instance]
-        process = subprocess.Popen(command, stderr=log, stdout=log)
-        self.workers.append(process)
-        return process
-
-    def monitor(self, workers: int = 1, *, instance: str = "m") -> subprocess.Popen[bytes]:
-        """Start `streams monitor run`."""
-        log = (self.home / f"monitor-{instance}.log").open("ab")
-        command = [sys.executable, "-m", "streams.cli", "monitor", "run", "-c", str(self.config)]
-        command += ["--workers", str(workers), "--instance", instance]
         process = subprocess.Popen(command, stderr=log, stdout=log)
         self.workers.append(process)
         return process
