@@ -394,6 +394,34 @@ def performance_show(
         say(line)
 
 
+@performance.command("plot")
+def performance_plot(
+    config: CONFIG,
+    file: Annotated[Path, typer.Argument(help="What to write: .svg, .png or .pdf.", show_default=False)],
+    flags: FLAGS = None,
+    span: Annotated[
+        float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")
+    ] = None,
+) -> None:
+    """Draw how right the predictions were over time, with intervals, and how many labels there are. Needs matplotlib.
+
+    Spans that are not mature are hollow, and the first span of each version is marked.
+
+    Example: streams performance plot -c flights.toml --span 168 flights.svg
+    """
+    from streams.config import load
+    from streams.performance import performance as told
+    from streams.plotting import plot
+
+    settings = load(config, flags)
+    lines = told(settings, span)
+    if not lines:
+        say("Nothing is published yet. Does `streams monitor run` run?")
+        raise typer.Exit(1)
+    plot(lines, file, settings.app.id)
+    say(f"wrote {file}")
+
+
 # --- doctor, verify and demo
 
 

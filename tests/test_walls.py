@@ -41,6 +41,7 @@ OWNERS: dict[str, set[str]] = {
     "prometheus_client": {"metrics"},
     "typer": {"cli"},
     "scipy": {"monitor"},
+    "matplotlib": {"plotting"},
 }
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
