@@ -29,7 +29,6 @@ def plot(lines: Sequence[Told], path: Path, title: str) -> None:
         raise ConfigError(f"{path}: a picture is one of {', '.join(FORMATS)}")
     try:
         from matplotlib import rc_context
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
         from matplotlib.figure import Figure as Canvas
     except ImportError:
         raise SetupError("drawing needs matplotlib: pip install 'answeronce[plot]'") from None
@@ -53,7 +52,7 @@ def plot(lines: Sequence[Told], path: Path, title: str) -> None:
             axis.set_ylabel(FIGURES[name])
             axis.grid(alpha=0.25)
         axes[-1].set_ylabel("predictions")
-        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(AutoDateLocator()))
+        axes[-1].xaxis.set_major_formatter(_dates())
         if len(names):
             axes[0].legend(loc="best", frameon=False)
         axes[0].set_title(title, loc="left")
@@ -92,6 +91,14 @@ def _counts(axis: Any, lines: Sequence[Told], colour: str) -> None:
         begin, end = _moment(line.begin_ms), _moment(line.end_ms)
         axis.fill_between([begin, end], line.report.labelled, color=colour, alpha=0.35, linewidth=0)
         axis.plot([begin, end], [line.report.predictions] * 2, color=colour, linewidth=1.0)
+
+
+def _dates() -> Any:
+    """Return a formatter that says a day once, and not at every hour of it."""
+    from matplotlib import dates
+
+    untyped: Any = dates
+    return untyped.ConciseDateFormatter(untyped.AutoDateLocator())
 
 
 def _moment(ms: int) -> datetime:
