@@ -17,6 +17,8 @@ from streams.errors import SetupError
 
 LATE_MINUTES = 15
 """A flight is late if it arrives more than this many minutes after its time."""
+TAXI_MINUTES = 25
+"""What a flight spends on the ground between gate and runway, at both ends together: the data do not say."""
 INPUTS = ("carrier", "origin", "dest", "distance", "hour", "dep_delay", "temp", "wind_speed", "precip", "visib")
 FIELDS = ("request_id", "tenant", "event_time", *INPUTS)
 """The contract's fields that flights fill (`schemas/flights/request.v1.avsc`); its other fields stay null."""
@@ -25,7 +27,7 @@ _TEXT, _WHOLE, _REAL = pl.String(), pl.Int64(), pl.Float64()
 _FLOWN: dict[str, pl.DataType] = {
     **dict.fromkeys(("carrier", "origin", "dest", "time_hour"), _TEXT),
     **dict.fromkeys(("year", "month", "day", "sched_dep_time", "hour", "minute", "flight", "arr_delay"), _WHOLE),
-    **dict.fromkeys(("distance", "dep_delay"), _REAL),
+    **dict.fromkeys(("distance", "dep_delay", "air_time"), _REAL),
 }
 _WEATHER: dict[str, pl.DataType] = {
     **dict.fromkeys(("origin", "time_hour"), _TEXT),
@@ -35,11 +37,13 @@ _WEATHER: dict[str, pl.DataType] = {
 
 
 def flights(*months: int) -> pl.DataFrame:
-    """Return the flights of these months: FIELDS, `late` (null where the flight never arrived), `day` (a date).
+    """Return the flights of these months: FIELDS, `late` (null where the flight never arrived), `known_at`, `day` (a date).
 
     One row a flight, by scheduled departure and request id. `event_time` is the scheduled departure in milliseconds
     since 1970, UTC; `tenant` is the carrier, in small letters: the airline asks. `dep_delay` is null for cancelled
-    flights, the weather where no station reported. Takes half a second, most of it to unpack.
+    flights, the weather where no station reported. `known_at` is when it was at the gate, in the same milliseconds: departure,
+    time in the air, and TAXI_MINUTES (`arr_time` is local to the destination); null where it never was. Takes half a second,
+    most of it to unpack.
 
     Raises: SetupError with the command that installs the data.
     """
@@ -54,6 +58,8 @@ def flights(*months: int) -> pl.DataFrame:
             tenant=pl.col("carrier").str.to_lowercase(),
             event_time=departure.dt.epoch("ms"),
             late=pl.col("arr_delay") > LATE_MINUTES,
+            known_at=departure.dt.epoch("ms")
+            + ((pl.col("dep_delay") + pl.col("air_time") + TAXI_MINUTES) * 60_000).cast(pl.Int64),
         )
         .with_columns(
             request_id=pl.format(
@@ -65,7 +71,7 @@ def flights(*months: int) -> pl.DataFrame:
                 pl.col("sched_dep_time").cast(pl.String).str.zfill(4),
             )
         )
-        .select(*FIELDS, "late", "day")
+        .select(*FIELDS, "late", "known_at", "day")
         .sort("event_time", "request_id")
     )
     assert rows["request_id"].is_unique().all(), "two flights share a request id; name them by another column, too"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from streams.demo.play import Kill, Played
+from streams.demo.truth import Truth
 from streams.demo.watch import Watch
 from streams.reasons import SCORED, Reason
 from streams.records import TP
@@ -57,6 +58,8 @@ class Found(NamedTuple):
     """Of each kind of answer, what its sender was told."""
     verified: Report
     versions: Mapping[str, str]
+    truth: Truth | None = None
+    """None if there were no labels."""
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -65,7 +68,7 @@ class Found(NamedTuple):
 
     def failures(self) -> list[str]:
         """Return what does not hold, in sentences; empty if everything does."""
-        return [*self._unforeseen(), *self._ill_timed()]
+        return [*self._unforeseen(), *self._ill_timed(), *(self.truth.failures() if self.truth else ())]
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as JSON values."""
@@ -93,12 +96,15 @@ class Found(NamedTuple):
             "seed": self.seed,
             "versions": dict(self.versions),
             "verify": verified,
+            "truth": self.truth.as_json() if self.truth else None,
         }
 
     def sections(self) -> Iterator[tuple[str, list[str]]]:
         """Yield the findings for people, part by part: title and lines."""
         yield "What `streams verify` reads in the topics, and what each sender was told", list(self._answers())
         yield "The kill", list(self._about_kill())
+        if self.truth is not None:
+            yield "What came true, as `streams performance show --span 168` tells it", list(self.truth.lines())
 
     def verdict(self) -> list[str]:
         """Return the last words."""

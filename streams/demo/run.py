@@ -19,6 +19,7 @@ from streams.demo.live import Live, Say, wants_colour
 from streams.demo.play import Play
 from streams.demo.report import Found, Silence
 from streams.demo.stage import prepare
+from streams.demo.truth import Monitor, come_true, labels
 from streams.demo.watch import Watch
 from streams.demo.workers import Workers
 from streams.dev import Stack
@@ -107,6 +108,11 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     played = Play(stage, workers, watch, seed=asked.seed, show=live.show, tell=live.tell).run()
     live.heading("Verifying: every request, every answer ...")
     verified = verify(stage.settings, say=live.note)
+    live.heading("Hours later: what came true ...")
+    monitor = Monitor(stage)
+    ending.callback(monitor.end)
+    monitor.start()
+    truth = come_true(stage, labels(stage.flights, asked.seed), monitor, live.tell)
     return Found(
         seed=asked.seed,
         seconds=time.monotonic() - begun,
@@ -116,6 +122,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
         sentences=watch.sentences,
         verified=verified,
         versions=_versions(),
+        truth=truth,
     )
 
 

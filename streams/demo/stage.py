@@ -1,9 +1,11 @@
 """Everything that the demo needs before the first request is sent: application, model, contracts, topics, traffic."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import polars as pl
 
 from streams import schemas_dir, topics
 from streams.avro.encode import encode_one
@@ -23,7 +25,8 @@ from streams.registering import register
 APP = "flights"
 TOPIC = f"{APP}.requests.live"
 PARTITIONS = 4
-CONTRACT = "request.v1.avsc"
+LABELS = f"{APP}.labels"
+CONTRACT, LABEL_CONTRACT = "request.v1.avsc", "label.v1.avsc"
 CONFIG = "flights.toml"
 MONTH = 3
 
@@ -37,6 +40,11 @@ class Stage(NamedTuple):
     config: Path
     settings: Settings
     traffic: Traffic
+    flights: pl.DataFrame
+    """The flights that are asked about."""
+    label_schema: Mapping[str, Any]
+    label_prefix: bytes
+    """What the value of every label begins with."""
 
     @property
     def sources(self) -> list[TP]:
@@ -56,7 +64,8 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
     `flights`: send only so many of March's first flights. Takes about six seconds. Raises: Stop.
     """
     contract_file = home / CONTRACT
-    shutil.copyfile(schemas_dir() / "flights" / CONTRACT, contract_file)
+    for name in (CONTRACT, LABEL_CONTRACT):
+        shutil.copyfile(schemas_dir() / "flights" / name, home / name)
     config = home / CONFIG
     config.write_text(_toml(bootstrap, registry_url), "utf-8")
     settings = load(config)
@@ -72,11 +81,13 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
     ids = {subject: schema_id for subject, schema_id, _ in register(settings)}
     done("contracts", ", ".join(f"{subject} id {schema_id}" for subject, schema_id in sorted(ids.items())))
     topics.apply(settings)
-    done("topics", f"{', '.join(topics.names(settings))}: {PARTITIONS} partitions each")
+    every = [*topics.names(settings), *topics.monitor_names(settings)]
+    done("topics", f"{len(every)} topics, {every[0]}, {every[1]}, …: {PARTITIONS} partitions each")
 
     features = load_model(store, NAME, VERSION).manifest.features
     schema, schema_id = parse(contract_file.read_text("utf-8")).schema, ids[f"{TOPIC}-value"]
-    asked = data.requests(data.flights(MONTH))[:flights]
+    flown = data.flights(MONTH)[:flights]
+    asked = data.requests(flown)
     planned = traffic.march(
         asked, features, lambda one: framed(schema_id, encode_one(schema, one)), partition_of, PARTITIONS, seed
     )
@@ -84,7 +95,8 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
         "requests",
         f"{len(asked):,} flights of March, and {planned.expected().total() - len(asked):,} deliberate faults: repeats, conflicts, hostile bytes",
     )
-    return Stage(config, settings, planned)
+    label_schema = parse((home / LABEL_CONTRACT).read_text("utf-8")).schema
+    return Stage(config, settings, planned, flown, label_schema, framed(ids[f"{LABELS}-value"], b""))
 
 
 def _toml(bootstrap: str, registry_url: str) -> str:
@@ -109,4 +121,11 @@ partitions = {PARTITIONS}
 store = "file:models"
 name = "{NAME}"
 version = "{VERSION}"
+
+[labels]
+topic = "{LABELS}"
+contract = "{LABEL_CONTRACT}"
+
+[monitor]
+grain_hours = 24
 """

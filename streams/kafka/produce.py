@@ -53,6 +53,13 @@ class RequestProducer:
         if self._refused is not None:
             raise Unreachable(f"A request to {self._topic} was not delivered: {self._refused.str()}.")
 
+    def finish(self, seconds: float = 60.0) -> None:
+        """Wait until everything is acknowledged. Raises: Unreachable."""
+        left = self._producer.flush(seconds)
+        self.serve()
+        if left:
+            raise Unreachable(f"{left:,} records to {self._topic} are not acknowledged after {seconds:.0f} s.")
+
     def close(self) -> None:
         """Drop what was not sent yet."""
         self._producer.purge()

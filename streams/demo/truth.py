@@ -1,0 +1,162 @@
+"""What came true: when the flights arrived, as labels, and what `streams monitor` makes of them.
+
+The labels come the way labels do: most once, some twice, some wrong at first and corrected, some withdrawn and said again, some of
+flights that nobody asked about; cancelled and diverted flights have none.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from streams import __version__
+from streams.avro.encode import encode_one
+from streams.demo.stage import LABELS, Stage
+from streams.dev import state
+from streams.dev.logs import last_words, log_file, obituary
+from streams.dev.processes import Child
+from streams.errors import SetupError, Unreachable
+from streams.kafka.admin import Admin
+from streams.kafka.produce import RequestProducer
+from streams.monitor.telling import Told, table
+from streams.monitor_assembly import Subject
+from streams.performance import performance
+from streams.records import TP
+from streams.verify.labels import LabelReport
+from streams.verify.monitoring import verify_labels
+
+NAME = "monitor"
+"""Its name among the children of the demo's folder."""
+WEEK_HOURS = 168.0
+DOUBLED, CORRECTED, WITHDRAWN, UNKNOWN = 500, 300, 50, 100
+"""How many labels come twice, are wrong at first, are withdrawn and said again; and how many are of nobody's flights."""
+HOUR_MS = 3_600_000
+WAIT_S, TURN_S = 60.0, 0.1
+
+
+class Truth(NamedTuple):
+    """What came of the labels."""
+
+    sent: int
+    weeks: Sequence[Told]
+    verified: LabelReport
+
+    def failures(self) -> Iterator[str]:
+        """Yield what does not hold, in sentences."""
+        if self.verified.exit_code:
+            yield f"Labels: {'; '.join((*self.verified.violations, *self.verified.unchecked))}."
+        counted = sum(count for name, count in self.verified.tally.items() if name.startswith("labels."))
+        if counted != self.sent:
+            yield f"{self.sent:,} labels were sent, and {counted:,} are counted."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        from streams.monitor.telling import as_json
+
+        return {"labels": self.sent, "weeks": [as_json(week) for week in self.weeks], "verify": self.verified.as_json()}
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people."""
+        yield from table(self.weeks)
+        yield ""
+        fates = {
+            name.removeprefix("labels."): count
+            for name, count in self.verified.tally.items()
+            if name.startswith("labels.") and count
+        }
+        yield f"{self.sent:,} labels: " + ", ".join(
+            f"{count:,} {name}" for name, count in sorted(fates.items(), key=lambda one: -one[1])
+        )
+        yield self.verified.lines()[-1]
+
+
+def labels(flights: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """Return the labels of some flights, in the order in which they are known, as the contract's field values."""
+    chance = random.Random(seed)
+    arrived = flights.filter(pl.col("late").is_not_null(), pl.col("known_at").is_not_null())
+    fields = ("request_id", "tenant", "known_at", "late")
+    said = [{**one, "version": 1, "withdrawn": False} for one in arrived.select(fields).to_dicts()]
+    truth, more = {one["request_id"]: one["late"] for one in said}, []
+    for one in _some(chance, said, CORRECTED):
+        more.append({**one, "known_at": one["known_at"] + HOUR_MS, "version": 2})
+        one["late"] = not one["late"]
+    for one in _some(chance, said, WITHDRAWN):
+        later = {"known_at": one["known_at"] + 2 * HOUR_MS, "version": 3, "withdrawn": True, "late": None}
+        more.append({**one, **later})
+        again = {"known_at": one["known_at"] + 3 * HOUR_MS, "version": 4, "late": truth[one["request_id"]]}
+        more.append({**one, **again})
+    more += [dict(one) for one in _some(chance, said, DOUBLED)]
+    more += [{**one, "request_id": f"nobody-{at}"} for at, one in enumerate(_some(chance, said, UNKNOWN))]
+    return sorted([*said, *more], key=lambda one: (one["known_at"], one["request_id"], one["version"]))
+
+
+def _some(chance: random.Random, said: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    return chance.sample(said, min(count, len(said)))
+
+
+class Monitor:
+    """`streams monitor run` as a child process, which outlives this object unless `end` is called."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._home = stage, stage.config.parent
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it, recorded so that `streams dev down` and the stack's guard can end it."""
+        command = [sys.executable, "-m", "streams.cli", "monitor", "run", "--config", str(self._stage.config)]
+        command += ["--instance", "demo"]
+        child = self._child = Child.spawn(command, cwd=self._home, environ=os.environ, log=log_file(self._home, NAME))
+        mine = state.Recorded(child.pid, child.started, f"monitor of {self._stage.config.name}", __version__)
+        state.write(self._home, {NAME: mine, **state.read(self._home)})
+
+    def wait(self, tps: Sequence[TP]) -> None:
+        """Wait until everything is counted. Raises: SetupError, Unreachable."""
+        settings, admin = self._stage.settings, Admin(self._stage.settings.kafka)
+        deadline = time.monotonic() + WAIT_S
+        stable = admin.offsets(tps, "stable")
+        while True:
+            if self._child is None or not self._child.alive():
+                code = self._child.returncode if self._child else None
+                raise SetupError(obituary("monitor", code, log_file(self._home, NAME)))
+            committed = admin.committed(settings.monitor_group, tps)
+            # a transaction's marker lies behind its last record, and no offset is committed behind that
+            if all((committed[tp] or 0) >= end - 1 for tp, end in stable.items()):
+                return
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"The labels are not counted after {WAIT_S:.0f} s. {last_words(log_file(self._home, NAME))}"
+                )
+            time.sleep(TURN_S)
+
+    def end(self) -> None:
+        """End it; does nothing if it is gone."""
+        if self._child is not None:
+            self._child.end(30.0)
+            left = state.read(self._home)
+            left.pop(NAME, None)
+            state.write(self._home, left)
+
+
+def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor, tell: Callable[[str], None]) -> Truth:
+    """Send the labels, wait until the monitor has counted them, and look at what it says. Raises: Stop."""
+    settings = stage.settings
+    client = RequestProducer(settings.kafka, LABELS)
+    try:
+        for one in said:
+            client.send(one["request_id"].encode(), stage.label_prefix + encode_one(stage.label_schema, one))
+        client.finish()
+    finally:
+        client.close()
+    later = sum(one["version"] > 1 for one in said)
+    tell(f"{len(said):,} labels are sent, {later:,} corrections and withdrawals among them")
+    monitor.wait([TP(topic, number) for topic in (settings.results, LABELS) for number in range(settings.partitions)])
+    rules, deadline = Subject(settings).rules, time.monotonic() + WAIT_S
+    while True:
+        verified = verify_labels(settings, rules)
+        if not verified.waiting or time.monotonic() > deadline:
+            return Truth(len(said), performance(settings, WEEK_HOURS), verified)
+        time.sleep(TURN_S)
