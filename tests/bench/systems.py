@@ -1,6 +1,7 @@
 """What is measured: a system that reads one request topic and writes one topic of results, keyed by request id."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +72,7 @@ class Ours(Application):
         self.schema, self.schema_id = json.loads(CONTRACT.read_text()), found[f"{requests}-value"]
         register_model(self.package, open_store(self.settings.model.store))
         topics.apply(self.settings)
-        self.admin, self.workers = Admin(self.settings.kafka), []
+        self.admin, self.workers, self.over = Admin(self.settings.kafka), [], threading.Event()
 
     def begin(self) -> list[int]:
         """Start the workers; nobody restarts them."""

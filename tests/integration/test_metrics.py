@@ -39,9 +39,9 @@ def free_ports() -> int:
 
 
 @pytest.fixture
-def application(stack: Stack, unique: str, tmp_path: Path) -> Iterator[Application]:
-    """A fresh application whose workers serve their figures; its processes end with the test."""
-    more = QUICK + f"turn_ms = 2000\nmax_poll_ms = 10000\n[metrics]\nport = {free_ports()}\n"
+def application(stack: Stack, unique: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Application]:
+    """A fresh application whose workers serve their figures; its processes end with the test. Its parameter is [limits]."""
+    more = getattr(request, "param", QUICK) + f"turn_ms = 2000\nmax_poll_ms = 10000\n[metrics]\nport = {free_ports()}\n"
     app = Application(stack, unique, tmp_path, more=more)
     yield app
     app.stop()
@@ -185,8 +185,12 @@ def test_a_loop_that_stands_still_is_not_alive_and_what_came_meanwhile_is_lag(ap
     assert (Scrape(app).value(f"{Metric.STAGE}_sum", "score") or 0) > 5
 
 
+@pytest.mark.parametrize("application", ["[limits]\nsession_ms = 8000\n"], indirect=True, ids=["patient"])
 def test_between_two_assignments_a_worker_is_not_ready(application: Application) -> None:
-    """A member that does not answer holds a rebalance up: what was revoked meanwhile is not what nobody needs."""
+    """A member that does not answer holds a rebalance up: what was revoked meanwhile is not what nobody needs.
+
+    Its session is longer than a newcomer takes to begin, however slow the machine.
+    """
     app = application
     first, frozen = app.start("t-00"), app.start("t-01")
     each = (200, "ready; partitions: 1\n")
