@@ -18,7 +18,7 @@ from streams.demo import by_hand
 from streams.demo.live import Live, Say, wants_colour
 from streams.demo.play import Play
 from streams.demo.report import Found, Silence
-from streams.demo.stage import prepare
+from streams.demo.stage import PARTITIONS, prepare
 from streams.demo.truth import Monitor, come_true, labels
 from streams.demo.watch import Watch
 from streams.demo.workers import Workers
@@ -27,6 +27,7 @@ from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
 from streams.dev.ports import in_use
 from streams.errors import ConfigError, SetupError
 from streams.kafka import client_version
+from streams.records import TP
 from streams.verify import verify
 
 KEPT = Path(".answeronce/demo")
@@ -112,6 +113,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     monitor = Monitor(stage)
     ending.callback(monitor.end)
     monitor.start()
+    monitor.wait([TP(stage.settings.results, partition) for partition in range(PARTITIONS)])
     truth = come_true(stage, labels(stage.flights, asked.seed), monitor, live.tell)
     return Found(
         seed=asked.seed,

@@ -153,7 +153,7 @@ def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor,
         client.close()
     later = sum(one["version"] > 1 for one in said)
     tell(f"{len(said):,} labels are sent, {later:,} corrections and withdrawals among them")
-    monitor.wait([TP(topic, number) for topic in (settings.results, LABELS) for number in range(settings.partitions)])
+    monitor.wait([TP(LABELS, partition) for partition in range(settings.partitions)])
     rules, deadline = Subject(settings).rules, time.monotonic() + WAIT_S
     while True:
         verified = verify_labels(settings, rules)

@@ -133,7 +133,8 @@ def judge(
         rules: how predictions are counted.
     """
     violations, unchecked, tally = [], [], dict[str, int]()
-    identities = windows = waiting = 0
+    identities = waiting = 0
+    windows: set[bytes] = set()
     published = _by_partition(parts)
     for state in states:
         rows, stands = state.rows(), state.published()
@@ -170,9 +171,9 @@ def judge(
             if revision < stand.revision or (revision == stand.revision and not stand.dirty and theirs != mine):
                 violations.append(f"PART_DIFFERS partition {state.partition}, window {window.hex()}")
         identities += sum(key[:1] == ENTRY for key in state.values)
-        windows += len({key[:WINDOW_BYTES] for key in of_predictions})
+        windows |= {key[:WINDOW_BYTES] for key in of_predictions}
         waiting += sum(stand.dirty for stand in stands.values())
-    return LabelReport(tally, identities, windows, waiting, tuple(violations), tuple(unchecked))
+    return LabelReport(tally, identities, len(windows), waiting, tuple(violations), tuple(unchecked))
 
 
 def _by_partition(parts: Mapping[bytes, Part]) -> dict[tuple[int, bytes], tuple[int, dict[bytes, Row]]]:

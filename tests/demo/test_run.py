@@ -68,7 +68,8 @@ class Processes(NamedTuple):
         return not self.alive()
 
 
-ALL = ["broker", "demo-00", "demo-01", "registry", NAME]
+PLAYING = ["broker", "demo-00", "demo-01", "registry", NAME]
+ALL = sorted([*PLAYING, "monitor"])
 
 
 @pytest.fixture
@@ -119,6 +120,13 @@ def _is_right(found: dict[str, Any], text: str) -> None:
     for partition in found["killed_partitions"]:
         # silent from some moment before the kill until the first answer after it
         assert found["restarted_ms"] < found["silent_ms"][str(partition)] < 30_000
+    truth = found["truth"]
+    assert truth["verify"]["exit_code"] == 0
+    assert sum(week["predictions"] for week in truth["weeks"]) == found["outcomes"]["SCORED"]
+    assert sum(week["labelled"] for week in truth["weeks"]) > 0.9 * found["outcomes"]["SCORED"]
+    assert all(0.8 < week["figures"]["auc"]["value"] < 1 for week in truth["weeks"])
+    fates = {name for name, count in truth["verify"]["tally"].items() if count}
+    assert fates >= {f"labels.{fate}" for fate in ("applied", "corrected", "withdrawn", "duplicate", "early")}
     assert "\x1b" not in text
     assert "KILLED worker" in text
     assert "is back as process" in text
@@ -188,7 +196,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: int, words: 
         talker.until(words, 90)
         (home,) = tmp_path.glob("answeronce-demo-*")
         processes = Processes.of(home)
-        assert number == signal.SIGTERM or ALL == processes.alive()
+        assert number == signal.SIGTERM or PLAYING == processes.alive()
         talker.process.send_signal(number)
         assert code == talker.end(60), talker.text
         assert processes.gone_within(1), processes.alive()
