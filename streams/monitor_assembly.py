@@ -10,7 +10,7 @@ from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
 from streams.avro.schema import SchemaRefused, parse
 from streams.config import Labels, Settings
-from streams.contracts import Contract, Pair, Reading, Role, Snapshot
+from streams.contracts import Contract, Pair, Reading, Role, Snapshot, Unreadable
 from streams.dedupe import salt
 from streams.errors import ConfigError, SetupError
 from streams.kafka.admin import Admin, Found
@@ -120,24 +120,35 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
     )
 
 
-class _Known:
-    """`Contracts` that know some schemas without asking: those that we write ourselves."""
+class Readings:
+    """`Contracts` of the monitor: results as the product writes them, and any label that says whose it is, and what came true.
 
-    def __init__(self, others: Contracts, known: Snapshot) -> None:
-        self._others, self._known = others, known
+    A label is judged by the contract that it was written with, so senders may change to another version whenever they like.
+    """
+
+    def __init__(self, registry: Contracts, results: Snapshot, labels: str, truth: str) -> None:
+        self._registry, self._results, self._labels, self._truth = registry, results, labels, truth
 
     @property
     def trouble(self) -> str | None:
         """Why the last question had no answer; None if it had one."""
-        return self._others.trouble
+        return self._registry.trouble
 
     def snapshot(self) -> Snapshot:
         """Return everything that is known now, without asking anybody."""
-        return {**self._others.snapshot(), **self._known}
+        found = {pair: self._judged(pair[0], reading) for pair, reading in self._registry.snapshot().items()}
+        return {**found, **self._results}
 
     def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
         """Ask for some (topic, schema id)s, once and briefly; return those that the snapshot now knows."""
-        return self._others.resolve(wanted)
+        return self._registry.resolve(wanted)
+
+    def _judged(self, topic: str, reading: Reading | Unreadable) -> Reading | Unreadable:
+        if topic != self._labels or isinstance(reading, Unreadable):
+            return reading
+        writer = reading.writer
+        says = writer.role("request_id") is not None and writer.field(self._truth) is not None
+        return Reading(writer, writer) if says else reading
 
 
 def _contracts(subject: Subject) -> Contracts:
@@ -147,13 +158,14 @@ def _contracts(subject: Subject) -> Contracts:
     registry = Registry(
         settings.schema_registry,
         {settings.results: f"{settings.results}-value", subject.labels.topic: subject.labels.label_subject},
-        (subject.contract,),
-        drop_extra_fields=True,
+        (),
+        drop_extra_fields=False,
         cache_dir=cache_dir(settings),
         nodes_max=settings.limits.schema_nodes,
     )
     registry.recheck()
-    return _Known(registry, {(settings.results, product_ids(settings)["result"]): Reading(result, result)})
+    results = {(settings.results, product_ids(settings)["result"]): Reading(result, result)}
+    return Readings(registry, results, subject.labels.topic, subject.truth)
 
 
 def _found(subject: Subject) -> dict[str, Found]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
 from streams import schemas_dir
 from streams.avro.encode import encode_one
 from streams.dev import Stack
@@ -48,10 +50,14 @@ class Monitored(Application):
         super().__init__(stack, name, home, partitions=partitions, more=SECTIONS.format(name=name) + more)
         self.labels = f"{name}.labels"
 
-    def label(self, labels: Iterable["Said"], **settings: str) -> int:
-        """Send labels."""
-        prefix = b"\0" + self.registered[f"{self.labels}-value"].to_bytes(4, "big")
-        records = ((one.request_id.encode(), prefix + encode_one(LABEL, one._asdict())) for one in labels)
+    def label(self, labels: Iterable["Said"], schema: Any = None, **settings: str) -> int:
+        """Send labels, of another version of the contract if there is one; it is registered then."""
+        schema_id = self.registered[f"{self.labels}-value"]
+        if schema is not None:
+            client = SchemaRegistryClient({"url": self.stack.registry_url})
+            schema_id = int(client.register_schema(f"{self.labels}-value", Schema(json.dumps(schema), "AVRO")))
+        prefix = b"\0" + schema_id.to_bytes(4, "big")
+        records = ((one.request_id.encode(), prefix + encode_one(schema or LABEL, one._asdict())) for one in labels)
         return produce_all(self.producer(**settings), self.labels, records)
 
     def predict(self, predictions: Iterable["Predicted"]) -> int:

@@ -12,7 +12,7 @@ from streams.cli import main
 from streams.dev import Stack
 from streams.performance import performance, read
 from tests.integration.application import until
-from tests.integration.monitored import Monitored, Said
+from tests.integration.monitored import LABEL, Monitored, Predicted, Said
 
 
 @pytest.fixture
@@ -90,3 +90,25 @@ def test_a_label_topic_that_is_compacted_is_refused(monitored: Monitored, capsys
     app.admin.alter(app.labels, {"cleanup.policy": "compact"})
     assert main(["monitor", "run", "-c", str(app.config)]) == 4
     assert f"{app.labels}: cleanup.policy is compact and must be delete" in capsys.readouterr().err
+
+
+def test_labels_of_any_version_of_the_contract_count(monitored: Monitored) -> None:
+    """One that is older than the configuration's, one that is newer, and one that does not say what came true."""
+    app = monitored
+    app.predict(Predicted(f"r{number}", 0.7, 0, "late") for number in range(4))
+    older = {**LABEL, "fields": LABEL["fields"][:2] + LABEL["fields"][-1:]}
+    newer = {
+        **LABEL,
+        "fields": [*LABEL["fields"], {"name": "by", "type": "string", "default": "us", "doc": "Who says so."}],
+    }
+    silent = {**LABEL, "fields": LABEL["fields"][:2]}
+    app.monitor(1)
+    app.label([Said("r0", True, 1)])
+    for number, schema in enumerate((older, newer, silent), 1):
+        app.label([Said(f"r{number}", True, 1)], schema)
+    until(lambda: app.monitor_lag() == 0, 30, what="the labels")
+    until(lambda: sum(read(app.settings).tally.values()) == 8, 20, what="the tally")
+    tally = read(app.settings).tally
+    assert tally["results.predicted"] == 4
+    assert tally["labels.NOT_ACCEPTED"] == 1
+    assert tally.get("labels.applied", 0) + tally.get("labels.early", 0) == 3
