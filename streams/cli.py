@@ -422,6 +422,33 @@ def performance_plot(
     say(f"wrote {file}")
 
 
+@performance.command("serve")
+def performance_serve(
+    config: CONFIG,
+    flags: FLAGS = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 9400,
+) -> None:
+    """Serve the newest window of each model, and the newest that is mature, to Prometheus, until stopped.
+
+    It follows what is published and committed; run one for an application. `streams metrics` lists what it says.
+
+    Example: streams performance serve -c flights.toml --port 9400
+    """
+    import signal
+    import threading
+
+    from streams.config import load
+    from streams.performance_serving import run
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    settings = load(config, flags)
+    say(f"serving http://{host}:{port}/metrics")
+    run(settings, host, port, stopping)
+
+
 # --- doctor, verify and demo
 
 
@@ -487,17 +514,23 @@ def verify(
 
 @app.command("metrics")
 def list_metrics() -> None:
-    """List every metric that a worker exposes: name, kind, labels, meaning.
+    """List every metric that is exposed: name, kind, labels, meaning.
 
     A worker serves them on /metrics, beside /livez and /readyz, if the config has a `[metrics]` section with a port.
 
     Example: streams metrics
     """
     from streams.metrics.catalogue import Metric
+    from streams.metrics.performance import PerformanceMetric
 
     for metric in Metric:
         say(f"{metric}{{{','.join(metric.labels)}}}" if metric.labels else metric)
         say(f"    {metric.kind}, {metric.unit}. {metric.meaning}")
+    say("")
+    say("Of `streams performance serve`; window is `newest` or `mature`:")
+    for told in PerformanceMetric:
+        say(f"{told}{{{','.join(told.labels)}}}")
+        say(f"    gauge. {told.meaning}")
 
 
 @app.command()

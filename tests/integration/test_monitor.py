@@ -2,7 +2,10 @@
 
 import random
 import re
+import threading
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ from scipy.stats import mannwhitneyu
 
 from streams.cli import main
 from streams.dev import Stack
+from streams.dev.ports import free_ports
 from streams.performance import performance, read
+from streams.performance_serving import run
 from tests.integration.application import until
 from tests.integration.monitored import LABEL, Monitored, Predicted, Said
 
@@ -61,8 +66,26 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     app.stop()
     assert main(["verify", "-c", str(app.config)]) == 0
     assert "Right: each label and result is counted once" in capsys.readouterr().out
+    assert "answeronce_performance_figure" in served(app)
     assert main(["performance", "show", "-c", str(app.config), "--span", "8760"]) == 0
     assert f" {len(truth)} " in capsys.readouterr().out
+
+
+def served(app: Monitored) -> str:
+    """Return what `streams performance serve` tells Prometheus once it has read what is published."""
+    (port,), stopping, pages = free_ports(1), threading.Event(), [""]
+    thread = threading.Thread(target=run, args=(app.settings, "127.0.0.1", port, stopping))
+    thread.start()
+
+    def told() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+            pages[0] = page.read().decode()
+        return 'window="newest"' in pages[0]
+
+    until(told, 20, what="the page")
+    stopping.set()
+    thread.join(10)
+    return pages[0]
 
 
 def test_doctor_sees_labels_that_lie_elsewhere(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,90 @@
+"""What is told of predictions, as Prometheus reads it: the newest window of each model, and the newest that is mature."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+Which = Literal["newest", "mature"]
+LABELS = ("model", "version", "arm", "window")
+
+
+class PerformanceMetric(StrEnum):
+    """A gauge's name, and what it says. The label `window` is `newest` or `mature`."""
+
+    meaning: str
+    labels: tuple[str, ...]
+
+    def __new__(cls, name: str, meaning: str, *labels: str) -> "PerformanceMetric":
+        """Return the name, with its properties."""
+        metric = str.__new__(cls, name)
+        metric._value_ = name
+        metric.meaning, metric.labels = meaning, (*LABELS, *labels)
+        return metric
+
+    FIGURE = (
+        "answeronce_performance_figure",
+        "A figure of the window: accuracy, auc, log_loss and so on; absent where it is undefined.",
+        "figure",
+    )
+    PREDICTIONS = ("answeronce_performance_predictions", "Predictions whose events lie in the window.")
+    LABELLED = ("answeronce_performance_labelled", "Those of them whose label is known.")
+    MATURE = (
+        "answeronce_performance_mature_ratio",
+        "The share of them by whose time every label must be known; figures but the AUC can be far off before it is 1.",
+    )
+    END = (
+        "answeronce_performance_window_end_timestamp_seconds",
+        "Where the window ends, in the predictions' event time.",
+    )
+
+
+class Sample(NamedTuple):
+    """One window of one model."""
+
+    model: str
+    version: str
+    arm: str | None
+    window: Which
+    predictions: int
+    labelled: int
+    mature: float | None
+    end_ms: int
+    figures: Mapping[str, float]
+
+
+def text(samples: Sequence[Sample]) -> bytes:
+    """Return the page that Prometheus reads."""
+
+    class Page(Collector):
+        def collect(self) -> Iterator[GaugeMetricFamily]:
+            return _families(samples)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Page())
+    return generate_latest(registry)
+
+
+def _families(samples: Sequence[Sample]) -> Iterator[GaugeMetricFamily]:
+    names = [(one.model, one.version, one.arm or "", one.window) for one in samples]
+    figures = [
+        ((*name, figure), value)
+        for name, one in zip(names, samples, strict=True)
+        for figure, value in one.figures.items()
+    ]
+    yield _gauge(PerformanceMetric.FIGURE, figures)
+    yield _gauge(PerformanceMetric.PREDICTIONS, zip(names, (one.predictions for one in samples), strict=True))
+    yield _gauge(PerformanceMetric.LABELLED, zip(names, (one.labelled for one in samples), strict=True))
+    mature = [(name, one.mature) for name, one in zip(names, samples, strict=True) if one.mature is not None]
+    yield _gauge(PerformanceMetric.MATURE, mature)
+    yield _gauge(PerformanceMetric.END, zip(names, (one.end_ms / 1000 for one in samples), strict=True))
+
+
+def _gauge(metric: PerformanceMetric, values: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric, metric.meaning, labels=metric.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family

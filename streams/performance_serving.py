@@ -1,0 +1,88 @@
+"""`streams performance serve`: follow what is published, and tell Prometheus."""
+
+import threading
+
+from streams import schemas_dir
+from streams.avro.read import Reader
+from streams.config import Settings
+from streams.kafka.admin import Admin
+from streams.kafka.tail import Tail
+from streams.metrics.pages import PROMETHEUS
+from streams.metrics.performance import Sample, Which, text
+from streams.metrics.server import Page, serve
+from streams.monitor.merging import merged
+from streams.monitor.state import TALLY
+from streams.monitor.telling import Told, told
+from streams.monitor.windows import WINDOW_BYTES, Rules, Window, parse_window, window_key
+from streams.monitor_assembly import Subject
+from streams.records import TP
+
+READ_S = 0.5
+
+
+class Published:
+    """The last part of each key, as far as they have come; only what is asked for is decoded."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules, self._reader = rules, Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
+        self._parts: dict[bytes, dict[bytes, bytes]] = {}
+        """Of each window, its parts by key."""
+
+    def take(self, key: bytes | None, value: bytes | None) -> None:
+        """Go on with a record."""
+        if key is None or key[: len(TALLY)] == TALLY:
+            return
+        parts = self._parts.setdefault(key[:WINDOW_BYTES], {})
+        parts.pop(key, None)
+        if value is not None:
+            parts[key] = value
+
+    def samples(self, absence: bytes | None) -> list[Sample]:
+        """Return the newest window of each subject, and the newest that is mature, if there is one.
+
+        What is mature follows from the end of the newest window of anybody: nobody's clock is asked.
+        """
+        numbers: dict[bytes, list[int]] = {}
+        for window, parts in self._parts.items():
+            at, _ = parse_window(window)
+            if not parts:
+                continue
+            numbers.setdefault(at.subject, []).append(at.number)
+        if not numbers:
+            return []
+        rules = self._rules
+        as_of_ms = (max(map(max, numbers.values())) + 1) * rules.grain_ms
+        samples = []
+        for subject, mine in numbers.items():
+            mature = [number for number in mine if (number + 1) * rules.grain_ms + rules.horizon_ms <= as_of_ms]
+            wanted: dict[Which, int] = {"newest": max(mine)}
+            if mature:
+                wanted["mature"] = max(mature)
+            for which, number in wanted.items():
+                parts = self._parts[window_key(Window(subject, number))]
+                decoded = {key: self._reader.read(value, skip=5) for key, value in parts.items()}
+                samples += [_sample(line, which) for line in told(merged(decoded), rules, 1, as_of_ms, absence)]
+        return samples
+
+
+def _sample(line: Told, which: Which) -> Sample:
+    found, subject = line.report, line.subject
+    figures = {name: figure.value for name, figure in found.figures.items() if figure.value is not None}
+    counts = found.predictions, found.labelled, found.mature, line.end_ms
+    return Sample(subject.model, subject.version, subject.arm, which, *counts, figures)
+
+
+def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> None:
+    """Follow and serve until told to stop. Raises: ConfigError, SetupError, Unreachable."""
+    subject = Subject(settings)
+    published, page = Published(subject.rules), [text([])]
+    tps = [TP(settings.parts, partition) for partition in range(settings.partitions)]
+    Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
+    with Tail(settings.kafka, tps) as tail:
+        serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})
+        while not stopping.is_set():
+            records = tail.read(READ_S)
+            for record in records:
+                published.take(record.key, record.value)
+            if records:
+                page[0] = text(published.samples(subject.absence))

@@ -1,0 +1,57 @@
+"""What Prometheus is told: of each model the newest window, and the newest that is mature."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.metrics.performance import PerformanceMetric, text
+from streams.performance_serving import Published
+from tests.monitor.stream import HOUR_MS, RULES, Monitor, label, result, run
+
+RECORDS = [
+    record
+    for number in range(60)
+    for record in (
+        result(f"r{number}", number % 10 / 10, number * HOUR_MS // 2, model_version=str(number % 2)),
+        label(f"r{number}", "lost" if number % 3 else "kept", number * HOUR_MS // 2 + HOUR_MS),
+    )
+]
+
+
+def published(monitor: Monitor) -> Published:
+    """Return what a follower of the topic knows."""
+    found = Published(RULES)
+    for key, value in monitor.parts.items():
+        found.take(key, value)
+    return found
+
+
+def test_the_newest_window_and_the_newest_that_is_mature() -> None:
+    """Thirty hours, two versions, a horizon of a day: the sixth hour is the last whose labels must all be there."""
+    samples = published(run(RECORDS)).samples(None)
+    found = {(one.version, one.window): one for one in samples}
+    assert {("0", "newest"), ("0", "mature"), ("1", "newest"), ("1", "mature")} == set(found)
+    assert [30 * HOUR_MS, 6 * HOUR_MS] == [found["0", which].end_ms for which in ("newest", "mature")]
+    assert (1, 1, 0.0) == found["1", "newest"][4:7]
+    assert (1, 1, 1.0) == found["1", "mature"][4:7]
+    assert "auc" not in found["0", "newest"].figures, "it is undefined for one class"
+
+
+def test_what_is_exposed_is_what_is_listed() -> None:
+    """Neither more nor less, with the labels that are listed."""
+    page = text(published(run(RECORDS)).samples(None)).decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    assert set(map(str, PerformanceMetric)) == set(families)
+    for metric in PerformanceMetric:
+        assert families[metric].type == "gauge"
+        assert families[metric].samples
+        for sample in families[metric].samples:
+            assert set(metric.labels) == set(sample.labels)
+
+
+def test_a_window_that_was_taken_back_is_not_told() -> None:
+    """Its parts are tombstones; so is the tally left out, which is no window."""
+    monitor = run(RECORDS)
+    found = published(monitor)
+    for key in monitor.parts:
+        found.take(key, None)
+    assert [] == found.samples(None)
+    assert b"answeronce_performance_figure{" not in text([])
