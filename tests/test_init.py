@@ -94,9 +94,24 @@ def test_nothing_is_overwritten(loans: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_readme_shows_the_configuration_that_init_writes(loans: Path) -> None:
-    """The same keys and values, without the comments."""
-    (shown,) = blocks("toml")
-    assert tomllib.loads(shown) == tomllib.loads((loans / "loans.toml").read_text())
+    """The same keys and values, without the comments; the labels' sections are commented out."""
+    shown, labels = blocks("toml")
+    text = (loans / "loans.toml").read_text()
+    assert tomllib.loads(shown) == tomllib.loads(text)
+    commented = text[text.index("# [labels]") : text.index("# [dedupe]")]
+    written = tomllib.loads(re.sub(r"^# ", "", commented, flags=re.MULTILINE))
+    del written["monitor"]["port"]
+    assert tomllib.loads(labels) == written
+
+
+def test_the_label_contract_may_be_registered(loans: Path) -> None:
+    """With the sections that are commented out it is a contract of labels, about what the model's classes are."""
+    contract = parse((loans / "schemas" / "label.v1.avsc").read_text())
+    assert [] == check_contract(contract, labels=True)
+    assert {"is the version", "is the withdrawn"} == {
+        " ".join(line.split(",")[0].split()[-3:]) for line in check_contract(contract)
+    }
+    assert contract.field("defaulted") is not None
 
 
 def test_it_works_with_the_local_stack_as_it_is(loans: Path) -> None:

@@ -13,11 +13,12 @@ from streams.errors import ConfigError, SetupError
 
 APP = r"[a-z0-9][a-z0-9._-]{0,55}"
 """An application's id, short enough for the name of its model, which ends in `-default` and has 64 characters at most."""
-CONTRACT = "schemas/request.v1.avsc"
+CONTRACT, LABEL_CONTRACT = "schemas/request.v1.avsc", "schemas/label.v1.avsc"
 FILES: dict[str, str] = {
     "README.md": "README.md",
     "$app.toml": "app.toml",
     CONTRACT: CONTRACT,
+    LABEL_CONTRACT: LABEL_CONTRACT,
     "package/manifest.toml": "package/manifest.toml",
     "package/request.v1.avsc": CONTRACT,
     "package/model.txt": "package/model.txt",
