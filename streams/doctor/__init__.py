@@ -29,6 +29,8 @@ def examine(config: Path, flags: Sequence[str] | None = None) -> Iterator[Findin
     """Yield what each check finds, in order; one that needs what has failed is skipped."""
     case, failed = Case(config, flags), set[str]()
     for check in CHECKS:
+        if not check.wanted(case):
+            continue
         missing = [need for need in check.needs if need in failed]
         if missing:
             failed.add(check.name)

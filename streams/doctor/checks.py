@@ -68,6 +68,8 @@ class Check(NamedTuple):
     name: str
     needs: tuple[str, ...]
     look: Callable[[Case], Iterator[Finding]]
+    wanted: Callable[[Case], bool] = lambda _: True
+    """Whether the application has what is checked."""
 
 
 def _configuration(case: Case) -> Iterator[Finding]:
@@ -218,8 +220,7 @@ def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
 def _labels(case: Case) -> Iterator[Finding]:
     """What the monitor needs beyond this; and whether labels lie where their predictions do."""
     settings = case.settings
-    if settings.labels is None:
-        return
+    assert settings.labels is not None, "it is wanted"
     subject, topic = Subject(settings), settings.labels.topic
     found = case.admin.topics([settings.results, *monitor_names(settings)])
     wrong = monitor_contradictions(settings, found)
@@ -257,6 +258,13 @@ def _labels(case: Case) -> Iterator[Finding]:
     )
 
 
+def _has_labels(case: Case) -> bool:
+    try:
+        return case.settings.labels is not None
+    except Stop:  # nobody knows; another check says why
+        return False
+
+
 LOOKED_AT = 100
 """So many labels of each partition, the newest, are looked at."""
 CHECKS = (
@@ -271,5 +279,5 @@ CHECKS = (
     Check("clock", ("topics",), _clock),
     Check("offsets", ("topics",), _offsets),
     Check("workers", ("broker",), _workers),
-    Check("labels", ("model", "registry", "topics"), _labels),
+    Check("labels", ("model", "registry", "topics"), _labels, _has_labels),
 )

@@ -66,9 +66,9 @@ class Monitored(Application):
         records = ((one.request_id.encode(), prefix + encode_one(RESULT, _ELSE | one._asdict())) for one in predictions)
         return produce_all(self.producer(), self.settings.results, records)
 
-    def monitor_lag(self) -> int:
-        """Return how many results and labels are not counted yet; markers count."""
-        topics = (self.settings.results, self.labels)
+    def monitor_lag(self, *topics: str) -> int:
+        """Return how many results and labels, or records of some of these topics, are not counted yet; markers count."""
+        topics = topics or (self.settings.results, self.labels)
         tps = [TP(topic, number) for topic in topics for number in range(self.settings.partitions)]
         ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(self.settings.monitor_group, tps)
         return sum(ends[tp] - (committed[tp] or 0) for tp in tps)
