@@ -113,7 +113,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     monitor = Monitor(stage)
     ending.callback(monitor.end)
     monitor.start()
-    monitor.wait([TP(stage.settings.results, partition) for partition in range(PARTITIONS)])
+    monitor.wait([TP(stage.settings.results, partition) for partition in range(PARTITIONS)], marked=True)
     truth = come_true(stage, labels(stage.flights, asked.seed), monitor, live.tell)
     return Found(
         seed=asked.seed,

@@ -23,6 +23,7 @@ from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.produce import RequestProducer
 from streams.monitor.telling import Told, table
+from streams.monitor.telling import as_json as week_as_json
 from streams.monitor_assembly import Subject
 from streams.performance import performance
 from streams.records import TP
@@ -55,9 +56,11 @@ class Truth(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        from streams.monitor.telling import as_json
-
-        return {"labels": self.sent, "weeks": [as_json(week) for week in self.weeks], "verify": self.verified.as_json()}
+        return {
+            "labels": self.sent,
+            "weeks": [week_as_json(week) for week in self.weeks],
+            "verify": self.verified.as_json(),
+        }
 
     def lines(self) -> Iterator[str]:
         """Yield it for people."""
@@ -113,8 +116,11 @@ class Monitor:
         mine = state.Recorded(child.pid, child.started, f"monitor of {self._stage.config.name}", __version__)
         state.write(self._home, {NAME: mine, **state.read(self._home)})
 
-    def wait(self, tps: Sequence[TP]) -> None:
-        """Wait until everything is counted. Raises: SetupError, Unreachable."""
+    def wait(self, tps: Sequence[TP], *, marked: bool) -> None:
+        """Wait until everything is counted. Raises: SetupError, Unreachable.
+
+        `marked`: it was written in transactions, so the last offset is a marker's, and no offset is committed behind that.
+        """
         settings, admin = self._stage.settings, Admin(self._stage.settings.kafka)
         deadline = time.monotonic() + WAIT_S
         stable = admin.offsets(tps, "stable")
@@ -123,8 +129,7 @@ class Monitor:
                 code = self._child.returncode if self._child else None
                 raise SetupError(obituary("monitor", code, log_file(self._home, NAME)))
             committed = admin.committed(settings.monitor_group, tps)
-            # a transaction's marker lies behind its last record, and no offset is committed behind that
-            if all((committed[tp] or 0) >= end - 1 for tp, end in stable.items()):
+            if all((committed[tp] or 0) >= end - marked for tp, end in stable.items()):
                 return
             if time.monotonic() > deadline:
                 raise Unreachable(
@@ -153,7 +158,7 @@ def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor,
         client.close()
     later = sum(one["version"] > 1 for one in said)
     tell(f"{len(said):,} labels are sent, {later:,} corrections and withdrawals among them")
-    monitor.wait([TP(LABELS, partition) for partition in range(settings.partitions)])
+    monitor.wait([TP(LABELS, partition) for partition in range(settings.partitions)], marked=False)
     rules, deadline = Subject(settings).rules, time.monotonic() + WAIT_S
     while True:
         verified = verify_labels(settings, rules)
