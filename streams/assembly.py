@@ -11,7 +11,6 @@ from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
 from streams.config import Settings
 from streams.dedupe import salt
-from streams.errors import SetupError
 from streams.kafka import client_version
 from streams.kafka.admin import Admin, Found
 from streams.kafka.changelog import KafkaChangelog
@@ -28,7 +27,7 @@ from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import contradictions, names, warnings
+from streams.topics import agreed, contradictions, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
@@ -185,13 +184,7 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
 
 def _topics(settings: Settings) -> dict[str, Found]:
     found = Admin(settings.kafka).topics(names(settings))
-    wrong = contradictions(settings, found)
-    if wrong:
-        raise SetupError(
-            "the topics contradict the guarantee:\n"
-            + "\n".join(f"  {line}" for line in wrong)
-            + "\n`streams topics plan` shows the whole plan, `streams topics apply` does it"
-        )
+    agreed(contradictions(settings, found))
     return found
 
 

@@ -6,7 +6,6 @@ be able to tell an application that never ran from one whose offsets were lost (
 
 import json
 from collections.abc import Mapping
-from itertools import chain
 from typing import NamedTuple
 
 from streams import schemas_dir
@@ -17,8 +16,7 @@ from streams.errors import OffsetsError, SetupError
 from streams.frames import frame_put, is_frame
 from streams.kafka.admin import Admin, Found
 from streams.kafka.initial import Beginning, begin
-from streams.kafka.scan import scan
-from streams.packs import unpack
+from streams.kafka.scan import scan_changes
 from streams.reasons import Reason, sentence
 from streams.records import TP, Block, Frame
 from streams.registering import product_ids
@@ -45,10 +43,6 @@ def monitor(settings: Settings) -> Reads | None:
     if settings.labels is None:
         return None
     return Reads(settings.monitor_group, (settings.results, settings.labels.topic), settings.monitor_changelog)
-
-
-PACKS = 500
-"""Packs of the changelog that are read at once: some 32 MB at most."""
 
 
 def unbegun(reads: Reads, admin: Admin, found: Mapping[str, Found]) -> list[TP]:
@@ -100,12 +94,12 @@ def _refuse_lost_offsets(settings: Settings, reads: Reads, admin: Admin, missing
     """Raises: OffsetsError if the changelog has a frame of a partition whose committed offset is missing."""
     logs = [TP(reads.changelog, partition) for partition in sorted({tp.partition for tp in missing})]
     starts, ends = admin.offsets(logs, "earliest"), admin.offsets(logs, "latest")
-    for part in scan(settings.kafka, {log: (starts[log], ends[log]) for log in logs}, chunk=PACKS):
-        for key, _ in chain.from_iterable(unpack(value or b"") for value in part.values):
-            tp = TP(key[1:].decode("utf-8", "replace"), part.tp.partition)
+    for log, puts in scan_changes(settings.kafka, {log: (starts[log], ends[log]) for log in logs}):
+        for key, _ in puts:
+            tp = TP(key[1:].decode("utf-8", "replace"), log.partition)
             if is_frame(key) and tp in missing:
                 raise OffsetsError(
-                    f"{tp} has no committed offset in group {reads.group}, but {part.tp} says that it was consumed. "
+                    f"{tp} has no committed offset in group {reads.group}, but {log} says that it was consumed. "
                     "The group's offsets were deleted or have expired. Nothing was changed: beginning anew here would "
                     "answer requests a second time. Restore the offsets, or begin a new application id."
                 )

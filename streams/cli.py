@@ -35,8 +35,10 @@ WORKERS = Annotated[int, typer.Option(min=1, max=256, help="Processes; about one
 INSTANCE = Annotated[
     str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
 ]
+SPAN = Annotated[float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")]
 JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file, as JSON.")]
 
+NOTHING_PUBLISHED = "Nothing is published yet. Does `streams monitor run` run?"
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
 3 verify, schemas check: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
 5 offsets disagree, a person must decide · 6 the slot is taken · 7 an outcome is unknown, restart · 8 no answer from broker or registry ·
@@ -324,20 +326,24 @@ def scorer_run(
     from streams.logs import to_stderr
 
     to_stderr()
-    for warning in preflight(load(config, flags)):
+    settings = load(config, flags)
+    for warning in preflight(settings):
         say(f"warning: {warning}")
-    _supervise("scorer", config, flags, workers, instance)
+    _supervise("scorer", settings.app.state_dir, config, flags, workers, instance)
 
 
 def _supervise(
-    kind: Literal["scorer", "monitor"], config: Path, flags: list[str] | None, workers: int, instance: str | None
+    kind: Literal["scorer", "monitor"],
+    state_dir: Path,
+    config: Path,
+    flags: list[str] | None,
+    workers: int,
+    instance: str | None,
 ) -> None:
-    from streams.config import load
     from streams.slots import instance as instance_name
     from streams.slots import slots_dir
     from streams.supervisor import Supervisor, worker_command
 
-    state_dir = load(config, flags).app.state_dir
     name = instance_name(state_dir, instance, dict(os.environ))
     slots = [f"{name}-{number:02d}" for number in range(workers)]
     commands = {slot: worker_command(config, slot, flags, kind=kind) for slot in slots}
@@ -361,17 +367,16 @@ def monitor_run(config: CONFIG, flags: FLAGS = None, workers: WORKERS = 1, insta
     from streams.monitor_assembly import preflight
 
     to_stderr()
-    preflight(load(config, flags))
-    _supervise("monitor", config, flags, workers, instance)
+    settings = load(config, flags)
+    preflight(settings)
+    _supervise("monitor", settings.app.state_dir, config, flags, workers, instance)
 
 
 @performance.command("show")
 def performance_show(
     config: CONFIG,
     flags: FLAGS = None,
-    span: Annotated[
-        float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")
-    ] = None,
+    span: SPAN = None,
     output: Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")] = "table",
 ) -> None:
     """Tell how right the predictions were, by model version and span of their event time.
@@ -390,7 +395,7 @@ def performance_show(
     if output == "json":
         say(json.dumps([as_json(line) for line in lines], indent=2))
         return
-    for line in table(lines) if lines else ["Nothing is published yet. Does `streams monitor run` run?"]:
+    for line in table(lines) if lines else [NOTHING_PUBLISHED]:
         say(line)
 
 
@@ -399,9 +404,7 @@ def performance_plot(
     config: CONFIG,
     file: Annotated[Path, typer.Argument(help="What to write: .svg, .png or .pdf.", show_default=False)],
     flags: FLAGS = None,
-    span: Annotated[
-        float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")
-    ] = None,
+    span: SPAN = None,
 ) -> None:
     """Draw how right the predictions were over time, with intervals, and how many labels there are. Needs matplotlib.
 
@@ -416,7 +419,7 @@ def performance_plot(
     settings = load(config, flags)
     lines = told(settings, span)
     if not lines:
-        say("Nothing is published yet. Does `streams monitor run` run?")
+        say(NOTHING_PUBLISHED)
         raise typer.Exit(1)
     plot(lines, file, settings.app.id)
     say(f"wrote {file}")

@@ -12,7 +12,7 @@ from streams.avro.schema import SchemaRefused, parse
 from streams.config import Labels, Settings
 from streams.contracts import Contract, Pair, Reading, Role, Snapshot, Unreadable
 from streams.dedupe import salt
-from streams.errors import ConfigError, SetupError
+from streams.errors import ConfigError
 from streams.kafka.admin import Admin, Found
 from streams.kafka.partitioner import partition_of
 from streams.models.manifest import Manifest
@@ -27,7 +27,7 @@ from streams.pipeline import Fold
 from streams.ports import Contracts, Observer
 from streams.registering import cache_dir, product_ids
 from streams.slots import Slot
-from streams.topics import HOUR_MS, MESSAGE_BYTES, monitor_contradictions, monitor_names
+from streams.topics import HOUR_MS, MESSAGE_BYTES, agreed, monitor_contradictions, monitor_names
 
 
 class Subject:
@@ -176,12 +176,7 @@ def _found(subject: Subject) -> dict[str, Found]:
         wrong.append(f"{settings.results} does not exist")
     elif found[settings.results].partitions != settings.partitions:
         wrong.append(f"{settings.results} has not {settings.partitions} partitions")
-    if wrong:
-        raise SetupError(
-            "the topics contradict the guarantee:\n"
-            + "\n".join(f"  {line}" for line in wrong)
-            + "\n`streams topics plan` shows the whole plan, `streams topics apply` does it"
-        )
+    agreed(wrong)
     return found
 
 

@@ -7,7 +7,7 @@ from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
 from streams.monitor.joining import SLACK_MS, join, when
 from streams.monitor.labels import Known, decode, encode
-from streams.monitor.publishing import STEP_BYTES, Timetable, is_tally, parts, sizes
+from streams.monitor.publishing import STEP_BYTES, Timetable, parts, sizes
 from streams.monitor.reading import Event, Events, events, subject_key
 from streams.monitor.state import (
     CLOCK,
@@ -16,6 +16,7 @@ from streams.monitor.state import (
     PUBLISHED,
     ROW,
     SUBJECT,
+    TALLY,
     decode_clock,
     decode_published,
     decode_row,
@@ -25,6 +26,7 @@ from streams.monitor.state import (
     encode_row,
     encode_subject,
     free_key,
+    is_tally,
     parse_free,
     tally,
 )
@@ -262,7 +264,8 @@ class Monitoring:
             }
             for partition, mine in changes.items()
         }
-        ends = {**self._stood(changes), **ends}
+        read = {tp.partition for tp in ends}
+        ends = {**self._stood([partition for partition in changes if partition not in read]), **ends}
         puts = {partition: list(map(Put._make, mine.items())) for partition, mine in changes.items()}
         for tp, offset in ends.items():
             puts[tp.partition].append(frame_of(tp, offset, self.app))
@@ -274,7 +277,7 @@ class Monitoring:
         begin = ROW + window
         rows = dict(self._store.scan(partition, begin))
         rows |= {key: value for key, value in changes.items() if key.startswith(begin)}
-        mark, name = PUBLISHED + window, SUBJECT + window[:8]
+        mark, name = PUBLISHED + window, SUBJECT + window[: len(TALLY)]
         before, subject = self._get(partition, [mark, name], changes)
         within = sorted((key[len(begin) :], value) for key, value in rows.items())
         names = None if is_tally(window) or subject is None else decode_subject(subject)
@@ -282,12 +285,12 @@ class Monitoring:
         changes[mark] = encode_published(now)
         return block
 
-    def _stood(self, changes: Mapping[int, Changes]) -> dict[TP, int]:
-        """Return how far the topics of these partitions were read before; a transaction of a worker that was replaced fails by
-        the offsets that it has.
+    def _stood(self, partitions: Sequence[int]) -> dict[TP, int]:
+        """Return how far the topics of partitions of which nothing was read now were read before; a transaction of a worker
+        that was replaced fails by the offsets that it has.
         """
         stood = {}
-        for partition in changes:
+        for partition in partitions:
             topics = sorted(self.app.topic_ids)
             values = self._store.get(partition, [FRAME + topic.encode() for topic in topics])
             for topic, value in zip(topics, values, strict=True):

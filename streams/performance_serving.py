@@ -11,7 +11,7 @@ from streams.metrics.pages import PROMETHEUS
 from streams.metrics.performance import Sample, Which, text
 from streams.metrics.server import Page, serve
 from streams.monitor.merging import merged
-from streams.monitor.state import TALLY
+from streams.monitor.state import is_tally
 from streams.monitor.telling import Told, told
 from streams.monitor.windows import WINDOW_BYTES, Rules, Window, parse_window, window_key
 from streams.monitor_assembly import Subject
@@ -30,7 +30,7 @@ class Published:
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
         """Go on with a record."""
-        if key is None or key[: len(TALLY)] == TALLY:
+        if key is None or is_tally(key):
             return
         parts = self._parts.setdefault(key[:WINDOW_BYTES], {})
         parts.pop(key, None)

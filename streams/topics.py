@@ -201,6 +201,16 @@ def _contradictions(topics: list[Topic], found: Mapping[str, Found]) -> list[str
     return complaints
 
 
+def agreed(complaints: list[str]) -> None:
+    """Raises: SetupError if there are contradictions: workers must not run."""
+    if complaints:
+        raise SetupError(
+            "the topics contradict the guarantee:\n"
+            + "\n".join(f"  {line}" for line in complaints)
+            + "\n`streams topics plan` shows the whole plan, `streams topics apply` does it"
+        )
+
+
 def warnings(settings: Settings, found: Mapping[str, Found]) -> list[str]:
     """Return which settings are not as they should be without breaking the guarantee."""
     topics = wanted(settings, 1, _as_they_are(settings, found))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -10,11 +11,16 @@ from streams.config import Client
 from streams.errors import ConfigError, Unreachable
 from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET
-from streams.records import TP, Headers
+from streams.packs import unpack
+from streams.records import TP, Headers, Put
 
 CHUNK = 10_000
 STALL_S = 60.0
 """Without progress for this long, reading is given up: an open transaction hides what is behind it."""
+
+
+PACKS = 500
+"""Packs of a changelog that are read at once: some 32 MB at most."""
 
 
 class Slice(NamedTuple):
@@ -73,6 +79,12 @@ def scan(
         raise Unreachable(f"Reading from {client['bootstrap.servers']}: {error}") from None
     finally:
         consumer.close()
+
+
+def scan_changes(client: Client, ranges: Mapping[TP, tuple[int, int]]) -> Iterator[tuple[TP, Iterator[Put]]]:
+    """Yield the committed changes of ranges of a changelog, in log order; see `scan`."""
+    for part in scan(client, ranges, chunk=PACKS):
+        yield part.tp, chain.from_iterable(unpack(value or b"") for value in part.values)
 
 
 def _consumer(client: Client, isolation: str) -> Consumer:

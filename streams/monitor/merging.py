@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from streams.monitor.performance.report import Block
 from streams.monitor.state import TALLY, Subject, unchunked
 from streams.monitor.tasks import Row
-from streams.monitor.windows import added, parse_window
+from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 
 
 class Merged(NamedTuple):
@@ -30,9 +30,11 @@ def merged(parts: Mapping[bytes, Mapping[str, Any]]) -> Merged:
     names: dict[bytes, Subject] = {}
     sums: list[dict[bytes, Row]] = []
     for key, part in parts.items():
-        window = key[:16]
+        window = key[:WINDOW_BYTES]
         if part["model_name"] is not None:
-            names[window[:8]] = Subject(part["model_name"], part["model_version"] or "", part["arm"])
+            names[parse_window(window)[0].subject] = Subject(
+                part["model_name"], part["model_version"] or "", part["arm"]
+            )
         sums.append({window + within: row for within, row in unchunked(part["rows"])})
     windows: dict[bytes, dict[int, dict[bytes, Row]]] = {}
     tally: dict[str, int] = {}

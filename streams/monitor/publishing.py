@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.avro.encode import Constant, Longs, Slices
 from streams.monitor.app import App
-from streams.monitor.state import TALLY, Published, Subject, chunks, part_key
+from streams.monitor.state import Published, Subject, chunks, part_key
 from streams.monitor.windows import parse_window
 from streams.records import Block
 
@@ -28,9 +28,6 @@ class Timetable:
         self._last: dict[tuple[int, bytes], float] = {}
         self._newest: dict[bytes, int] = {}
         """Of each subject, the number of its newest window."""
-
-    def __len__(self) -> int:
-        return len(self._due)
 
     def changed(self, partition: int, windows: Iterable[bytes]) -> None:
         """Note that windows have changed."""
@@ -95,11 +92,6 @@ def parts(
     return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), Published(
         False, n, before.revision + 1
     )
-
-
-def is_tally(window: bytes) -> bool:
-    """Return whether a window counts records by what became of them."""
-    return window[: len(TALLY)] == TALLY
 
 
 def sizes(block: Block) -> int:

@@ -116,6 +116,11 @@ def tally(counts: Mapping[str, int]) -> dict[bytes, Row]:
     return {begin + name.encode(): (count,) for name, count in counts.items()}
 
 
+def is_tally(key: bytes) -> bool:
+    """Return whether a window, or what begins with one, counts records by what became of them."""
+    return key.startswith(TALLY)
+
+
 def chunks(rows: Iterable[tuple[bytes, bytes]], limit: int = CHUNK_BYTES) -> list[bytes]:
     """Return the rows of a window, by their keys within it, as chunks that are published; rows of zeros are left out.
 

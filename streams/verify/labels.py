@@ -16,11 +16,11 @@ from streams.monitor.state import (
     CLOCK,
     PUBLISHED,
     ROW,
-    TALLY,
     Published,
     decode_clock,
     decode_published,
     decode_row,
+    is_tally,
     unchunked,
 )
 from streams.monitor.tasks import Row
@@ -138,7 +138,7 @@ def judge(
     published = _by_partition(parts)
     for state in states:
         rows, stands = state.rows(), state.published()
-        counts = {key[WINDOW_BYTES:].decode(): row[0] for key, row in rows.items() if key[:8] == TALLY}
+        counts = {key[WINDOW_BYTES:].decode(): row[0] for key, row in rows.items() if is_tally(key)}
         for name, count in counts.items():
             tally[name] = tally.get(name, 0) + count
         for tp in state.ends:
@@ -150,7 +150,7 @@ def judge(
                 unchecked.append(f"{tp}: retention has removed what was read")
             elif found != told:
                 violations.append(f"MISCOUNTED {tp}: {found:,} records were read, and {told:,} are counted")
-        of_predictions = {key: row for key, row in rows.items() if key[:8] != TALLY}
+        of_predictions = {key: row for key, row in rows.items() if not is_tally(key)}
         should = state.counted(rules)
         differ = {
             key[:WINDOW_BYTES]

@@ -1,19 +1,13 @@
 """`streams verify`, of the monitor: read its changelog, what it read and what it published, and judge it."""
 
-from itertools import chain
-
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
-from streams.kafka.scan import scan
+from streams.kafka.scan import scan, scan_changes
 from streams.monitor.windows import Rules
-from streams.packs import unpack
 from streams.parts import read_parts
 from streams.records import TP
 from streams.verify.labels import LabelReport, Part, State, judge
-
-PACKS = 500
-"""Packs of the changelog that are read at once: some 32 MB at most."""
 
 
 def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
@@ -26,16 +20,12 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     admin, numbers = Admin(settings.kafka), range(settings.partitions)
     names = {settings.results: "results", settings.labels.topic: "labels"}
     logs = [TP(settings.monitor_changelog, number) for number in numbers]
-    published = [TP(settings.parts, number) for number in numbers]
-    missing = {tp.topic for tp in (*logs, *published)} - admin.topics(
-        [settings.monitor_changelog, settings.parts]
-    ).keys()
-    if missing:
-        raise SetupError(f"{', '.join(sorted(missing))}: no such topic. `streams topics apply` creates it.")
+    if settings.monitor_changelog not in admin.topics([settings.monitor_changelog]):
+        raise SetupError(f"{settings.monitor_changelog}: no such topic. `streams topics apply` creates it.")
     states = {number: State(number) for number in numbers}
     ends, starts = admin.offsets(logs, "stable"), admin.offsets(logs, "earliest")
-    for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in logs}, chunk=PACKS):
-        states[part.tp.partition].take(chain.from_iterable(unpack(value or b"") for value in part.values))
+    for log, puts in scan_changes(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in logs}):
+        states[log.partition].take(puts)
     ranges = {tp: (state.begins[tp], end) for state in states.values() for tp, end in state.ends.items()}
     read: dict[TP, int | None] = dict.fromkeys(ranges, 0)
     for part in scan(settings.kafka, ranges):
