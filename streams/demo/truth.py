@@ -4,7 +4,6 @@ The labels come the way labels do: most once, some twice, some wrong at first an
 flights that nobody asked about; cancelled and diverted flights have none.
 """
 
-import os
 import random
 import sys
 import time
@@ -13,13 +12,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from streams import __version__
 from streams.avro.encode import encode_one
 from streams.demo.stage import LABELS, Stage
-from streams.dev import state
-from streams.dev.logs import last_words, log_file, obituary
-from streams.dev.processes import Child
-from streams.errors import SetupError, Unreachable
+from streams.demo.workers import INSTANCE, Service
+from streams.errors import Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.produce import RequestProducer
 from streams.monitor.telling import Told, table
@@ -101,49 +97,30 @@ def _some(chance: random.Random, said: Sequence[dict[str, Any]], count: int) -> 
     return chance.sample(said, min(count, len(said)))
 
 
-class Monitor:
-    """`streams monitor run` as a child process, which outlives this object unless `end` is called."""
+class Monitor(Service):
+    """The monitor's worker."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._home = stage, stage.config.parent
-        self._child: Child | None = None
-
-    def start(self) -> None:
-        """Start it, recorded so that `streams dev down` and the stack's guard can end it."""
-        command = [sys.executable, "-m", "streams.cli", "monitor", "run", "--config", str(self._stage.config)]
-        command += ["--instance", "demo"]
-        child = self._child = Child.spawn(command, cwd=self._home, environ=os.environ, log=log_file(self._home, NAME))
-        mine = state.Recorded(child.pid, child.started, f"monitor of {self._stage.config.name}", __version__)
-        state.write(self._home, {NAME: mine, **state.read(self._home)})
+        arguments = ["monitor", "run", "--config", str(stage.config), "--instance", INSTANCE]
+        super().__init__(NAME, "monitor", stage.config, [sys.executable, "-m", "streams.cli", *arguments])
+        self._settings = stage.settings
 
     def wait(self, tps: Sequence[TP], *, marked: bool) -> None:
         """Wait until everything is counted. Raises: SetupError, Unreachable.
 
         `marked`: it was written in transactions, so the last offset is a marker's, and no offset is committed behind that.
         """
-        settings, admin = self._stage.settings, Admin(self._stage.settings.kafka)
+        admin = Admin(self._settings.kafka)
         deadline = time.monotonic() + WAIT_S
         stable = admin.offsets(tps, "stable")
         while True:
-            if self._child is None or not self._child.alive():
-                code = self._child.returncode if self._child else None
-                raise SetupError(obituary("monitor", code, log_file(self._home, NAME)))
-            committed = admin.committed(settings.monitor_group, tps)
+            self.check()
+            committed = admin.committed(self._settings.monitor_group, tps)
             if all((committed[tp] or 0) >= end - marked for tp, end in stable.items()):
                 return
             if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"The labels are not counted after {WAIT_S:.0f} s. {last_words(log_file(self._home, NAME))}"
-                )
+                raise Unreachable(f"The labels are not counted after {WAIT_S:.0f} s. {self.last_words()}")
             time.sleep(TURN_S)
-
-    def end(self) -> None:
-        """End it; does nothing if it is gone."""
-        if self._child is not None:
-            self._child.end(30.0)
-            left = state.read(self._home)
-            left.pop(NAME, None)
-            state.write(self._home, left)
 
 
 def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor, tell: Callable[[str], None]) -> Truth:

@@ -26,23 +26,55 @@ STOP_S = 30.0
 _RANGE = re.compile(r"(\S+)\[(\d+)\] (\d+)\.\.(\d+)")
 
 
-class Workers:
-    """A supervisor and its workers, which outlive this object unless `end` is called."""
+class Service:
+    """A supervisor and its workers, which outlive this object unless `end` is called.
 
-    def __init__(self, config: Path, settings: Settings) -> None:
-        self.slots = [f"{INSTANCE}-{number:02d}" for number in range(COUNT)]
-        self._config = config
-        self._settings = settings
+    Args:
+        name: its name among the children of the demo's folder.
+        about: what it is, for people.
+        config: the application's.
+        command: what runs it.
+    """
+
+    def __init__(self, name: str, about: str, config: Path, command: Sequence[str]) -> None:
+        self._name, self._about, self._command = name, f"{about} of {config.name}", command
         self._home = config.parent
         self._child: Child | None = None
 
     def start(self) -> None:
         """Start the supervisor, recorded so that `streams dev down` and the stack's guard can end it."""
-        child = Child.spawn(command(self._config), cwd=self._home, environ=os.environ, log=log_file(self._home, NAME))
+        child = Child.spawn(self._command, cwd=self._home, environ=os.environ, log=log_file(self._home, self._name))
         self._child = child
-        mine = state.Recorded(child.pid, child.started, f"{COUNT} workers of {self._config.name}", __version__)
+        mine = state.Recorded(child.pid, child.started, self._about, __version__)
         # first, because `down` ends them in this order: workers that lose their broker would not end at once
-        state.write(self._home, {NAME: mine, **state.read(self._home)})
+        state.write(self._home, {self._name: mine, **state.read(self._home)})
+
+    def check(self) -> None:
+        """Raises: SetupError, with its last words, once the supervisor has ended."""
+        if self._child is None or not self._child.alive():
+            code = self._child.returncode if self._child else None
+            raise SetupError(obituary(f"supervisor of the {self._name}", code, log_file(self._home, self._name)))
+
+    def last_words(self) -> str:
+        """Return what it said last, for an error."""
+        return last_words(log_file(self._home, self._name))
+
+    def end(self) -> None:
+        """End the supervisor, which ends its workers; does nothing if it is gone."""
+        if self._child is not None:
+            self._child.end(STOP_S)
+            left = state.read(self._home)
+            left.pop(self._name, None)
+            state.write(self._home, left)
+
+
+class Workers(Service):
+    """The scorer's workers."""
+
+    def __init__(self, config: Path, settings: Settings) -> None:
+        super().__init__(NAME, f"{COUNT} workers", config, command(config))
+        self.slots = [f"{INSTANCE}-{number:02d}" for number in range(COUNT)]
+        self._settings = settings
 
     def wait_ready(self, tps: Sequence[TP]) -> None:
         """Wait until every worker was given partitions, and all are. Raises: SetupError."""
@@ -54,16 +86,9 @@ class Workers:
                 return
             if time.monotonic() > deadline:
                 raise SetupError(
-                    f"The workers have not shared the partitions after {READY_S:.0f} s. "
-                    + last_words(log_file(self._home, NAME))
+                    f"The workers have not shared the partitions after {READY_S:.0f} s. {self.last_words()}"
                 )
             time.sleep(0.1)
-
-    def check(self) -> None:
-        """Raises: SetupError, with its last words, once the supervisor has ended."""
-        if self._child is None or not self._child.alive():
-            code = self._child.returncode if self._child else None
-            raise SetupError(obituary("supervisor of the workers", code, log_file(self._home, NAME)))
 
     def pid(self, slot: str) -> int | None:
         """Return the process that took a slot last."""
@@ -99,16 +124,8 @@ class Workers:
         pid = self.pid(slot)
         mark = None if pid is None else start_mark(pid)
         if pid is None or mark is None:
-            raise SetupError(f"Worker {slot} is not running. {last_words(log_file(self._home, NAME))}")
+            raise SetupError(f"Worker {slot} is not running. {self.last_words()}")
         return Child(pid, mark)
-
-    def end(self) -> None:
-        """End the supervisor, which ends its workers; does nothing if it is gone."""
-        if self._child is not None:
-            self._child.end(STOP_S)
-            left = state.read(self._home)
-            left.pop(NAME, None)
-            state.write(self._home, left)
 
 
 def command(config: Path) -> list[str]:
