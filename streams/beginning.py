@@ -42,7 +42,14 @@ def monitor(settings: Settings) -> Reads | None:
     """Return what the monitor reads, where there are labels."""
     if settings.labels is None:
         return None
-    return Reads(settings.monitor_group, (settings.results, settings.labels.topic), settings.monitor_changelog)
+    return Reads(settings.monitor_group, (settings.results, settings.labels_read), settings.monitor_changelog)
+
+
+def rekeyer(settings: Settings) -> Reads | None:
+    """Return what is read by those that copy labels, where they are keyed otherwise than requests."""
+    if settings.labels is None or not settings.labels.rekey:
+        return None
+    return Reads(settings.rekey_group, (settings.labels.topic,), settings.rekey_changelog)
 
 
 def unbegun(reads: Reads, admin: Admin, found: Mapping[str, Found]) -> list[TP]:

@@ -88,6 +88,8 @@ class Labels(Section):
     absence_means: str = ""
     """`unknown`, or the class that no label within the horizon stands for. Default: the manifest's."""
     retention_hours: Annotated[float, Field(gt=0)] = 7 * 24
+    rekey: bool = False
+    """Labels are not keyed and partitioned like requests: `monitor run` copies them, exactly once, to a topic that is."""
 
     @property
     def label_subject(self) -> str:
@@ -215,11 +217,12 @@ class Settings(Section):
             raise ValueError(
                 "all [[requests]] need the same number of partitions: partition i of every lane shares one store"
             )
-        for lane in self.requests:
-            if lane.topic in {self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}:
-                raise ValueError(f"[[requests]] topic {lane.topic} is one of the application's own topics")
-        own = {*topics, self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}
-        if self.labels is not None and self.labels.topic in own:
+        own = {self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}
+        own |= {self.labels_keyed, self.rekey_changelog}
+        for topic in topics:
+            if topic in own:
+                raise ValueError(f"[[requests]] topic {topic} is one of the application's own topics")
+        if self.labels is not None and self.labels.topic in {*own, *topics}:
             raise ValueError(f"[labels] topic {self.labels.topic} is one of the application's other topics")
         return self
 
@@ -249,6 +252,23 @@ class Settings(Section):
         return f"{self.app.id}.monitor.changelog"
 
     @property
+    def labels_keyed(self) -> str:
+        """The topic of labels that are keyed by request, where their senders do not key them so."""
+        return f"{self.app.id}.labels.keyed"
+
+    @property
+    def labels_read(self) -> str:
+        """The topic of labels that the monitor reads; empty where there are none."""
+        if self.labels is None:
+            return ""
+        return self.labels_keyed if self.labels.rekey else self.labels.topic
+
+    @property
+    def rekey_changelog(self) -> str:
+        """The changelog that says how far labels were copied."""
+        return f"{self.app.id}.rekey.changelog"
+
+    @property
     def group(self) -> str:
         """The scorer's consumer group."""
         return f"{self.app.id}.scorer"
@@ -257,6 +277,11 @@ class Settings(Section):
     def monitor_group(self) -> str:
         """The monitor's consumer group."""
         return f"{self.app.id}.monitor"
+
+    @property
+    def rekey_group(self) -> str:
+        """The consumer group of those that copy labels."""
+        return f"{self.app.id}.rekey"
 
     @property
     def partitions(self) -> int:

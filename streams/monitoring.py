@@ -92,9 +92,9 @@ class Monitoring:
         for partition, counts in fates.items():
             self._count(partition, tally(counts), changes.setdefault(partition, {}))
         blocks = dead_letters(batch, letters, read.reason, read.detail, self.app)
-        counts = sum(fates.values(), Counter[str]())
+        became = sum(fates.values(), Counter[str]())
         letter_counts = Counter(read.reason[row].name for row in letters)
-        return self._step(batch.lease, blocks, changes, ends_of(batch), counts, letter_counts)
+        return self._step(batch.lease, blocks, changes, ends_of(batch), became, letter_counts)
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Count this record as one that cannot be set aside; False if it was refused before."""
@@ -117,10 +117,11 @@ class Monitoring:
         """Return the transaction that counts what retention deleted before it was read."""
         what = "labels" if tp.topic == self.app.labels else "results"
         changes: dict[int, Changes] = {tp.partition: {}}
-        self._count(tp.partition, tally({f"{what}.{Reason.GAP.name}": log_start - committed}), changes[tp.partition])
+        fates = {f"{what}.{Reason.GAP.name}": log_start - committed}
+        self._count(tp.partition, tally(fates), changes[tp.partition])
         puts = [Put(*change) for change in changes[tp.partition].items()]
         puts.append(frame_of(tp, log_start, self.app))
-        return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {Reason.GAP.name: 1})
+        return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {}, fates=fates)
 
     def due(self, lease: Callable[[], Lease]) -> Step | None:
         """Return the transaction that publishes what is due."""
@@ -245,7 +246,7 @@ class Monitoring:
         blocks: list[Block],
         changes: dict[int, Changes],
         ends: Mapping[TP, int],
-        counts: Mapping[str, int],
+        fates: Mapping[str, int],
         letters: Mapping[str, int],
     ) -> Step:
         """Return the transaction of some changes, with the windows that are due."""
@@ -270,7 +271,7 @@ class Monitoring:
         for tp, offset in ends.items():
             puts[tp.partition].append(frame_of(tp, offset, self.app))
         self._observer.passed(Stage.SETTLE)
-        return Step(lease, blocks, puts, ends, counts, letters)
+        return Step(lease, blocks, puts, ends, {}, letters, fates)
 
     def _publish(self, partition: int, window: bytes, changes: Changes) -> Block:
         """Return a window's parts, as it is once the changes are made, and mark it as published."""

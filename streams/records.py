@@ -131,6 +131,8 @@ class Step(NamedTuple):
     """How many terminal records of each kind (SCORED or a reason's name), for logs and metrics."""
     letters: Mapping[str, int] = MappingProxyType({})
     """How many of these are dead letters, by reason."""
+    fates: Mapping[str, int] = MappingProxyType({})
+    """What became of results and labels, by source and fate: `labels.applied`; for metrics."""
 
 
 class Outcome(Enum):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from streams.beginning import Reads, begin_where_nothing_began, monitor, scorer, unbegun
+from streams.beginning import Reads, begin_where_nothing_began, monitor, rekeyer, scorer, unbegun
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
@@ -59,6 +59,7 @@ class Change(NamedTuple):
     topic: str
     text: str
     configs: Mapping[str, str]
+    partitions: int = 0
     replication: int = 0
 
 
@@ -90,25 +91,36 @@ def monitor_names(settings: Settings) -> list[str]:
     if settings.labels is None:
         return []
     labels = settings.labels.topic
-    return [labels, settings.dlq(labels), settings.parts, settings.monitor_changelog]
+    keyed = settings.labels_keyed
+    rekeyed = [keyed, settings.dlq(keyed), settings.rekey_changelog] if settings.labels.rekey else []
+    return [labels, settings.dlq(labels), *rekeyed, settings.parts, settings.monitor_changelog]
 
 
-def wanted_by_monitor(settings: Settings, replication: int) -> list[Topic]:
-    """Return the topics that only the monitor needs, as they should be."""
+def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, Found]) -> list[Topic]:
+    """Return the topics that only the monitor needs, as they should be; labels that are keyed anew may be cut in any way."""
     if settings.labels is None:
         return []
     retention_ms = int(settings.labels.retention_hours * HOUR_MS)
 
-    def topic(name: str, *rules: Rule) -> Topic:
-        return Topic(name, settings.partitions, replication, (*rules, *_COMMON, _insync(replication)))
+    def topic(name: str, *rules: Rule, partitions: int = settings.partitions) -> Topic:
+        return Topic(name, partitions, replication, (*rules, *_COMMON, _insync(replication)))
 
     compacted = Rule("cleanup.policy", "compact", breaks="the last part of each window must stay")
     labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
     unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
     room = Rule("max.message.bytes", str(MESSAGE_BYTES + DEAD_LETTER_ROOM), at_least=True)
+    theirs, rekeyed = settings.partitions, list[Topic]()
+    if settings.labels.rekey:
+        theirs = found[labels].partitions if labels in found else theirs
+        rekeyed = [
+            topic(settings.labels_keyed, _LABELLED, kept, room),
+            topic(settings.dlq(settings.labels_keyed), kept, room),
+            topic(settings.rekey_changelog, kept, Rule("retention.bytes", "-1"), partitions=theirs),
+        ]
     return [
-        topic(labels, _LABELLED, kept),
-        topic(settings.dlq(labels), kept, room),
+        topic(labels, _LABELLED, kept, partitions=theirs),
+        topic(settings.dlq(labels), kept, room, partitions=theirs),
+        *rekeyed,
         Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
         topic(settings.monitor_changelog, _APPENDED, *_kept(settings, retention_ms)),
     ]
@@ -158,7 +170,7 @@ def plan(topics: list[Topic], found: Mapping[str, Found]) -> Plan:
         if have is None:
             configs = {rule.key: rule.value for rule in topic.rules}
             text = f"partitions={topic.partitions} replication={topic.replication} {_listed(configs)}"
-            changes.append(Change("create", topic.name, text, configs, topic.replication))
+            changes.append(Change("create", topic.name, text, configs, topic.partitions, topic.replication))
             continue
         if have.partitions != topic.partitions:
             changes.append(Change("contradiction", topic.name, _otherwise_cut(topic, have, begun), {}))
@@ -181,7 +193,7 @@ def contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
 
 def monitor_contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
     """Return the same of the topics that only the monitor needs."""
-    return _contradictions(wanted_by_monitor(settings, 1), found)
+    return _contradictions(wanted_by_monitor(settings, 1, found), found)
 
 
 def _contradictions(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
@@ -250,7 +262,7 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
         product_ids(settings)  # the first offsets will need them: nothing is begun that could not be finished
     for change in planned.changes:
         if change.kind == "create":
-            admin.create(change.topic, settings.partitions, change.replication, change.configs)
+            admin.create(change.topic, change.partitions, change.replication, change.configs)
         else:
             admin.alter(change.topic, change.configs)
     found, began = admin.topics(every), dict[TP, int]()
@@ -260,7 +272,7 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
 
 
 def _groups(settings: Settings) -> list[Reads]:
-    return [reads for reads in (scorer(settings), monitor(settings)) if reads is not None]
+    return [reads for reads in (scorer(settings), monitor(settings), rekeyer(settings)) if reads is not None]
 
 
 _COMMON = (
@@ -307,7 +319,7 @@ def _planned(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> Pl
         lane.topic: Lane(int(lane.retention_hours * HOUR_MS), _message_bytes(found.get(lane.topic)))
         for lane in settings.requests
     }
-    return plan([*wanted_by_monitor(settings, replication), *wanted(settings, replication, lanes)], found)
+    return plan([*wanted_by_monitor(settings, replication, found), *wanted(settings, replication, lanes)], found)
 
 
 def _as_they_are(settings: Settings, found: Mapping[str, Found]) -> dict[str, Lane]:

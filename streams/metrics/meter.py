@@ -81,9 +81,8 @@ class Meter(Observer):
                     self._time(batch, now_ms)
 
     def _count(self, step: Step) -> None:
-        monitored = Counter({name: count for name, count in step.counts.items() if "." in name})
-        self._figures.monitored += +monitored  # what waited and was freed is counted there, too
-        refused = Counter(step.counts) - monitored - Counter(step.letters)
+        self._figures.monitored += +Counter(step.fates)  # what waited and was freed is counted there, too
+        refused = Counter(step.counts) - Counter(step.letters)
         self._figures.results += refused.pop(SCORED, 0)
         self._figures.outcomes.update(refused)
         self._figures.dead_letters.update(step.letters)

@@ -12,7 +12,7 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
 from streams.pipeline.app import App, Reads
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
-from streams.pipeline.reading import Group, Rows, read, select
+from streams.pipeline.reading import Group, Rows, read, record_keys, select
 from streams.pipeline.settling import gap, settle
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "not_finite",
     "plan",
     "read",
+    "record_keys",
     "select",
     "settle",
 ]

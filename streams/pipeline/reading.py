@@ -196,7 +196,7 @@ def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
     """Return the good rows whose key, partition and timestamp are right; refuse the others."""
     batch, members = rows.batch, group.rows.tolist()
     good = ~group.decoded.bad
-    expected, keys = _keys(group), [batch.keys[row] for row in members]
+    expected, keys = record_keys(group), [batch.keys[row] for row in members]
     longest = max(max(map(len, group.request_ids)), max((len(t or b"") for t in group.tenants or ()), default=0))
     wrong = np.zeros(len(members), dtype=bool)
     if keys != expected or b"" in expected or longest > app.key_bytes or max(map(len, expected)) > app.key_bytes:
@@ -229,7 +229,7 @@ def _judge(group: Group, accepted: Contract | None, members: list[int], rows: Ro
             rows.reason[row], rows.detail[row] = Reason.OUT_OF_CONTRACT, detail
 
 
-def _keys(group: Group) -> list[bytes]:
+def record_keys(group: Group) -> list[bytes]:
     """Return the record key that the writer's contract makes of each decoded row."""
     writer = group.reading.writer
     role = writer.role("request_id")

@@ -79,11 +79,20 @@ def gusts(chance: random.Random) -> list[list[str]]:
 
 
 def kill_one(app: Application, reader: Reader, chance: random.Random) -> None:
-    """Kill a random live worker with -9."""
-    until(lambda: any(map(app.pid, app.slots(4))), 30, what="a live worker")
-    pid = chance.choice([pid for pid in map(app.pid, app.slots(4)) if pid])
-    reader.fault()
-    os.kill(pid, signal.SIGKILL)
+    """Kill a random live worker with -9; one that dies by itself meanwhile does not count."""
+
+    def killed() -> bool:
+        pids = [pid for pid in map(app.pid, app.slots(4)) if pid]
+        if not pids:
+            return False
+        try:
+            os.kill(chance.choice(pids), signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        reader.fault()
+        return True
+
+    until(killed, 30, what="a live worker")
 
 
 def come_to(app: Application, reader: Reader, points: Sequence[str], number: int, chance: random.Random) -> None:
