@@ -339,14 +339,18 @@ def _supervise(
     flags: list[str] | None,
     workers: int,
     instance: str | None,
+    *,
+    rekey: bool = False,
 ) -> None:
     from streams.slots import instance as instance_name
     from streams.slots import slots_dir
     from streams.supervisor import Supervisor, worker_command
 
     name = instance_name(state_dir, instance, dict(os.environ))
-    slots = [f"{name}-{number:02d}" for number in range(workers)]
-    commands = {slot: worker_command(config, slot, flags, kind=kind) for slot in slots}
+    kinds: dict[str, str] = {f"{name}-{number:02d}": kind for number in range(workers)}
+    if rekey:  # one is enough: it only copies; its number is the next, and so is its port
+        kinds[f"{name}-rekey-{workers:02d}"] = "rekeyer"
+    commands = {slot: worker_command(config, slot, flags, kind=one) for slot, one in kinds.items()}
     raise typer.Exit(Supervisor(commands, slots_dir(state_dir, kind)).run())
 
 
@@ -369,7 +373,8 @@ def monitor_run(config: CONFIG, flags: FLAGS = None, workers: WORKERS = 1, insta
     to_stderr()
     settings = load(config, flags)
     preflight(settings)
-    _supervise("monitor", settings.app.state_dir, config, flags, workers, instance)
+    rekey = settings.labels is not None and settings.labels.rekey
+    _supervise("monitor", settings.app.state_dir, config, flags, workers, instance, rekey=rekey)
 
 
 @performance.command("show")

@@ -3,6 +3,9 @@
 The names `__dlq.errors.topic`, `.partition`, `.offset` and `.message` are those of Kafka's own dead-letter queues
 (KIP-1191); `.topic.id` and `.reason` are ours. All values are text: numbers in decimal, the topic id as Kafka's tools
 print it (URL-safe base64 without padding). The dead letter's key and value are the original's, untouched.
+
+A label that was copied to the topic that is keyed by request carries `answeronce.origin`: the id of the topic that it came
+from, partition and offset, joined by colons.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -17,6 +20,7 @@ OFFSET = "__dlq.errors.offset"
 REASON = "__dlq.errors.reason"
 MESSAGE = "__dlq.errors.message"
 HEADERS = "__dlq.errors.headers"
+LABEL_ORIGIN = "answeronce.origin"
 UNREADABLE: Headers = [(HEADERS, b"The record's own headers are not carried: a header's name is not UTF-8.")]
 """Stands for headers that the client cannot hand over; a dead letter carries it, other terminal records do not."""
 
@@ -60,4 +64,19 @@ def origin_of(headers: Headers | None) -> Origin | None:
             int(found[OFFSET]),
         )
     except (KeyError, ValueError):
+        return None
+
+
+def label_headers(origin: Origin) -> Headers:
+    """Return the header that says where a copied label came from."""
+    return [(LABEL_ORIGIN, f"{topic_id_text(origin.topic_id)}:{origin.partition}:{origin.offset}".encode())]
+
+
+def label_origin(headers: Headers | None) -> tuple[bytes, int, int] | None:
+    """Return topic id, partition and offset of the label that a copy is of, or None if it does not say; the last header counts."""
+    said = next((value for name, value in reversed(headers or ()) if name == LABEL_ORIGIN and value is not None), b"")
+    try:
+        topic_id, partition, offset = said.decode("ascii").split(":")
+        return topic_id_bytes(topic_id), int(partition), int(offset)
+    except ValueError:
         return None

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Collection, Mapping
 
-from streams import schemas_dir
+from streams import rekeying, schemas_dir
 from streams.assembly import Parts, open_sink, wired
 from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
@@ -43,6 +43,10 @@ class Subject:
         self.task = task_of(self.manifest)
         self.key = _key(accepts)
         self.contract = _contract(self.labels, settings.limits.schema_nodes)
+        _meets(self.contract, self.key, accepts, self.labels)
+        rekey, tenant = self.labels.rekey, self.contract.role("tenant")
+        self.tombstones = self.key == ("request_id",) and tenant is None and not rekey
+        """A label's key is the identity, so that a record without a value can withdraw it."""
         said = self.manifest.label
         self.truth = self.labels.field or (said.field if said else "")
         self.horizon_hours = self.labels.horizon_hours or (said.horizon_hours if said else None)
@@ -86,16 +90,42 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     subject = Subject(settings)
     found, group, changelog = _found(subject), settings.monitor_group, settings.monitor_changelog
     sink = open_sink(settings, group, changelog, slot, found)
-    contracts = _contracts(subject)
-    topics = [settings.results, subject.labels.topic]
+    topics = [settings.results, settings.labels_read]
+    contracts = _contracts(subject, settings.labels_read)
     edges = wired(settings, sink, contracts, slot, observer, group=group, changelog=changelog, topics=topics)
     fold: Fold = Monitoring(application(subject, found), edges.store, observer, time.monotonic)
     return Parts(edges, fold, settings, slot)
 
 
+def assemble_rekeyer(settings: Settings, slot: Slot, observer: Observer) -> Parts:
+    """Return the parts of a worker that copies labels. The predecessor in this slot is fenced first. Raises: Stop."""
+    subject = Subject(settings)
+    found, group, changelog = _found(subject), settings.rekey_group, settings.rekey_changelog
+    sink, topic = open_sink(settings, group, changelog, slot, found), subject.labels.topic
+    contracts = _contracts(subject, topic)
+    edges = wired(settings, sink, contracts, slot, observer, group=group, changelog=changelog, topics=[topic])
+    dlq = settings.dlq(topic)
+    app = rekeying.App(
+        group=group,
+        labels=topic,
+        keyed=settings.labels_keyed,
+        keyed_partitions=settings.partitions,
+        dlq={topic: dlq},
+        dlq_bytes={dlq: _record_bytes(found[dlq])},
+        topic_ids={topic: found[topic].topic_id},
+        changelog_id=found[changelog].topic_id,
+        partitions=found[topic].partitions,
+        partition_of=partition_of,
+        salt=salt(settings.app.id),
+        key_bytes=settings.limits.key_bytes,
+    )
+    return Parts(edges, rekeying.Rekeying(app), settings, slot)
+
+
 def application(subject: Subject, found: Mapping[str, Found]) -> App:
     """Return what the pure functions must know, from the settings and the topics as they are."""
-    settings, labels = subject.settings, subject.labels.topic
+    settings = subject.settings
+    labels = settings.labels_read
     dlq = settings.dlq(labels)
     ids = product_ids(settings)
     return App(
@@ -104,7 +134,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         labels=labels,
         parts=settings.parts,
         dlq={labels: dlq},
-        dlq_bytes={dlq: int(found[dlq].configs.get("max.message.bytes", MESSAGE_BYTES))},
+        dlq_bytes={dlq: _record_bytes(found[dlq])},
         topic_ids={topic: found[topic].topic_id for topic in (settings.results, labels)},
         changelog_id=found[settings.monitor_changelog].topic_id,
         partitions=settings.partitions,
@@ -114,7 +144,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         rules=subject.rules,
         truth=subject.truth,
         threshold=subject.manifest.output.threshold,
-        tombstones=subject.key == ("request_id",) and subject.contract.role("tenant") is None,
+        tombstones=subject.tombstones,
         part=Encoder(json.loads((schemas_dir() / "performance_part.avsc").read_text("utf-8"))),
         part_prefix=framed(ids["performance_part"], b""),
     )
@@ -124,10 +154,11 @@ class Readings:
     """`Contracts` of the monitor: results as the product writes them, and any label that says whose it is, and what came true.
 
     A label is judged by the contract that it was written with, so senders may change to another version whenever they like.
+    Its key is what a request's would be, whatever its contract says.
     """
 
-    def __init__(self, registry: Contracts, results: Snapshot, labels: str, truth: str) -> None:
-        self._registry, self._results, self._labels, self._truth = registry, results, labels, truth
+    def __init__(self, registry: Contracts, results: Snapshot, labels: str, truth: str, key: tuple[Role, ...]) -> None:
+        self._registry, self._results, self._labels, self._truth, self._key = registry, results, labels, truth, key
 
     @property
     def trouble(self) -> str | None:
@@ -147,17 +178,21 @@ class Readings:
         if topic != self._labels or isinstance(reading, Unreadable):
             return reading
         writer = reading.writer
-        says = writer.role("request_id") is not None and writer.field(self._truth) is not None
-        return Reading(writer, writer) if says else reading
+        names = [field.name for role in self._key if (field := writer.role(role)) is not None]
+        if len(names) < len(self._key) or writer.role("request_id") is None or writer.field(self._truth) is None:
+            return reading
+        writer = writer._replace(key=tuple(names))
+        return Reading(writer, writer)
 
 
-def _contracts(subject: Subject) -> Contracts:
+def _contracts(subject: Subject, labels: str) -> Contracts:
+    """Return how results are read, and labels of this topic."""
     settings = subject.settings
     schema = json.loads((schemas_dir() / "result.avsc").read_text("utf-8"))
     result = result_contract(schema, subject.task, subject.key)
     registry = Registry(
         settings.schema_registry,
-        {settings.results: f"{settings.results}-value", subject.labels.topic: subject.labels.label_subject},
+        {settings.results: f"{settings.results}-value", labels: subject.labels.label_subject},
         (),
         drop_extra_fields=False,
         cache_dir=cache_dir(settings),
@@ -165,7 +200,7 @@ def _contracts(subject: Subject) -> Contracts:
     )
     registry.recheck()
     results = {(settings.results, product_ids(settings)["result"]): Reading(result, result)}
-    return Readings(registry, results, subject.labels.topic, subject.truth)
+    return Readings(registry, results, labels, subject.truth, subject.key)
 
 
 def _found(subject: Subject) -> dict[str, Found]:
@@ -198,5 +233,34 @@ def _contract(labels: Labels, nodes_max: int) -> Contract:
 
 def _key(accepts: tuple[Contract, ...]) -> tuple[Role, ...]:
     """Return the roles that make a request's key; all contracts of a package agree on it."""
-    roles = ((contract.field(name) for name in contract.key) for contract in accepts)
-    return tuple(field.role for field in next(iter(roles)) if field is not None and field.role is not None)
+    return _roles(accepts[0])
+
+
+def _roles(contract: Contract) -> tuple[Role, ...]:
+    """Return the roles that make the key of a contract's records."""
+    fields = (contract.field(name) for name in contract.key)
+    roles = tuple(field.role for field in fields if field is not None and field.role is not None)
+    return roles or ("request_id",)
+
+
+def _meets(contract: Contract, key: tuple[Role, ...], accepts: tuple[Contract, ...], labels: Labels) -> None:
+    """Raises: ConfigError if labels of this contract could not meet the requests' predictions."""
+    name = labels.contract.name
+    if contract.role("request_id") is None:
+        raise ConfigError(f"{name} does not say which field is the request id; write its `role` into the contract")
+    theirs, ours = (one.role("tenant") is not None for one in (accepts[0], contract))
+    if theirs != ours:
+        raise ConfigError(
+            f"{name} has {'a' if ours else 'no'} tenant, and requests have {'one' if theirs else 'none'}: a label is of the request "
+            "that has the same tenant and request id, so it would meet none"
+        )
+    if _roles(contract) != key and not labels.rekey:
+        raise ConfigError(
+            f"{name} is keyed by {', '.join(_roles(contract))}, and requests by {', '.join(key)}: labels would lie in other "
+            'partitions than their predictions. Write the same `"key"` into the contract and key the records so, or set '
+            "[labels] rekey = true"
+        )
+
+
+def _record_bytes(topic: Found) -> int:
+    return int(topic.configs.get("max.message.bytes", MESSAGE_BYTES))

@@ -39,6 +39,7 @@ def derived(settings: Settings) -> dict[str, str]:
     if settings.labels is not None:
         monitor = {
             f"dlq of {settings.labels.topic}": settings.dlq(settings.labels.topic),
+            **({"keyed labels": settings.labels_keyed} if settings.labels.rekey else {}),
             "windows": settings.parts,
             "monitor's changelog": settings.monitor_changelog,
             "monitor's group": settings.monitor_group,

@@ -42,7 +42,7 @@ def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> 
 
 def slots_dir(state_dir: Path, kind: str) -> Path:
     """Return the folder of the slots of the scorer, or of the monitor, which may run on the same host under the same name."""
-    return state_dir if kind == "scorer" else state_dir / kind
+    return state_dir if kind == "scorer" else state_dir / "monitor"
 
 
 class Slot:

@@ -1,6 +1,6 @@
 """One slot's worker process: wires the real edges to the loop, arms the watchdog, and ends with the right code.
 
-Run by the supervisor as `python -m streams.worker scorer|monitor CONFIG SLOT [SECTION.KEY=VALUE ...]`. Imports are made here, late, because a restart after
+Run by the supervisor as `python -m streams.worker scorer|monitor|rekeyer CONFIG SLOT [SECTION.KEY=VALUE ...]`. Imports are made here, late, because a restart after
 a crash waits for them.
 """
 
@@ -41,10 +41,11 @@ def run(kind: str, settings: Settings, slot: Slot, stopping: threading.Event) ->
     from streams import assembly
 
     assemble, port = assembly.assemble, settings.metrics.port
-    if kind == "monitor":
+    if kind != "scorer":
         from streams import monitor_assembly
 
-        assemble, port = monitor_assembly.assemble, settings.monitor.port
+        assemble = monitor_assembly.assemble if kind == "monitor" else monitor_assembly.assemble_rekeyer
+        port = settings.monitor.port
     meter = assembly.observe(settings, slot, port)
 
     def watch(seconds: float) -> None:
@@ -87,7 +88,7 @@ def _listen(source: "Source", seconds: float, wait: Callable[[float], bool]) -> 
 
 
 def main(kind: str, config: Path, name: str, flags: Sequence[str] = ()) -> int:
-    """Run one slot's worker of the scorer or the monitor; return its exit code."""
+    """Run one slot's worker; return its exit code."""
     to_stderr()
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.beginning import monitor, unbegun
+from streams.beginning import monitor, rekeyer, unbegun
 from streams.config import Effective, Settings, effective
 from streams.doctor import clock
 from streams.doctor.disk import try_disk
@@ -221,19 +221,19 @@ def _labels(case: Case) -> Iterator[Finding]:
     """What the monitor needs beyond this; and whether labels lie where their predictions do."""
     settings = case.settings
     assert settings.labels is not None, "it is wanted"
-    subject, topic = Subject(settings), settings.labels.topic
+    subject = Subject(settings)
     found = case.admin.topics([settings.results, *monitor_names(settings)])
     wrong = monitor_contradictions(settings, found)
     for line in wrong:
         yield Finding("FAIL", "labels", f"{line}. See `streams topics plan`", SetupError.code)
-    reads = monitor(settings)
-    if wrong or reads is None:
+    if wrong:
         return
-    missing = unbegun(reads, case.admin, found)
-    if missing:
-        text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
-        yield Finding("FAIL", "labels", text, SetupError.code)
-    tps = [TP(topic, number) for number in range(settings.partitions)]
+    for reads in (monitor(settings), rekeyer(settings)):
+        missing = [] if reads is None else unbegun(reads, case.admin, found)
+        if reads is not None and missing:
+            text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
+            yield Finding("FAIL", "labels", text, SetupError.code)
+    tps = [TP(settings.labels_read, number) for number in range(settings.partitions)]
     starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "stable")
     looked = strangers = 0
     for part in scan(
@@ -253,7 +253,7 @@ def _labels(case: Case) -> Iterator[Finding]:
     yield Finding(
         "ok",
         "labels",
-        f"{topic}: what came true is `{subject.truth}`, known within {subject.horizon_hours:g} h; windows of "
+        f"{settings.labels_read}: what came true is `{subject.truth}`, known within {subject.horizon_hours:g} h; windows of "
         f"{settings.monitor.grain_hours:g} h are revised {kept}; {looked} labels looked at",
     )
 

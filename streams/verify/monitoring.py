@@ -2,11 +2,13 @@
 
 from streams.config import Settings
 from streams.errors import SetupError
+from streams.headers import label_origin, origin_of
 from streams.kafka.admin import Admin
 from streams.kafka.scan import scan, scan_changes
 from streams.monitor.windows import Rules
 from streams.parts import read_parts
 from streams.records import TP
+from streams.verify.copies import judge_copies
 from streams.verify.labels import LabelReport, Part, State, judge
 
 
@@ -16,9 +18,8 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     May run beside the monitor. Everything that is known of identities is held in memory, about 500 bytes each.
     Raises: SetupError if a topic is missing, or what lies there cannot be read; Unreachable.
     """
-    assert settings.labels is not None, "there are [labels]"
     admin, numbers = Admin(settings.kafka), range(settings.partitions)
-    names = {settings.results: "results", settings.labels.topic: "labels"}
+    names = {settings.results: "results", settings.labels_read: "labels"}
     logs = [TP(settings.monitor_changelog, number) for number in numbers]
     if settings.monitor_changelog not in admin.topics([settings.monitor_changelog]):
         raise SetupError(f"{settings.monitor_changelog}: no such topic. `streams topics apply` creates it.")
@@ -36,4 +37,42 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
             read[tp] = None
     # after the state: what it says is published lies there by now, and what was published since has a higher revision
     parts = {key: Part(part["revision"], part["rows"]) for key, part in read_parts(settings, admin).items()}
-    return judge(states.values(), read, names, parts, rules)
+    report = judge(states.values(), read, names, parts, rules)
+    if settings.labels is None or not settings.labels.rekey:
+        return report
+    wrong, unchecked = _copies(settings, settings.labels.topic, admin)
+    return report._replace(violations=report.violations + wrong, unchecked=report.unchecked + unchecked)
+
+
+def _copies(settings: Settings, labels: str, admin: Admin) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is wrong with the copies of labels in the topic that is keyed by request, and what could not be checked."""
+    dlq, keyed = settings.dlq(labels), settings.labels_keyed
+    found = admin.topics([labels, dlq, keyed, settings.rekey_changelog])
+    tps = {name: [TP(name, number) for number in range(topic.partitions)] for name, topic in found.items()}
+    every = [tp for mine in tps.values() for tp in mine]
+    states = {tp.partition: State(tp.partition) for tp in tps[settings.rekey_changelog]}
+    starts, ends = admin.offsets(every, "earliest"), admin.offsets(every, "stable")
+    for log, puts in scan_changes(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in tps[settings.rekey_changelog]}):
+        states[log.partition].take(puts)
+    read: dict[TP, list[int]] = {}
+    ranges = {
+        tp: (max(starts[tp], state.begins[tp]), end) for state in states.values() for tp, end in state.ends.items()
+    }
+    for part in scan(settings.kafka, ranges):
+        read.setdefault(part.tp, []).extend(part.offset)
+    # after the state: a copy of what it says was read lies below these ends
+    answers = [*tps[keyed], *tps[dlq]]
+    ends = admin.offsets(answers, "stable")
+    origins: list[tuple[TP, int]] = []
+    for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in answers}):
+        for headers in part.headers:
+            if part.tp.topic == keyed:
+                said = label_origin(headers)
+            else:
+                letter = origin_of(headers)
+                said = None if letter is None else (letter.topic_id, letter.partition, letter.offset)
+            if said is not None and said[0] == found[labels].topic_id:
+                origins.append((TP(labels, said[1]), said[2]))
+    complete = not any(starts[tp] for tp in every)
+    unchecked = () if complete else (f"{labels}: retention has removed labels, or copies of them",)
+    return judge_copies(read, origins, complete=complete), unchecked

@@ -112,24 +112,54 @@ def test_one_digest_for_any_partitioning_under_kills(
                 begin_anew(app)
             until(partial(taken, app, point), 60, what=f"a worker at {point}")
         until(lambda: app.monitor_lag() == 0, 60, what="the end of the topics")
-        app.stop()
-        app.monitor(
-            1, instance="next"
-        )  # older windows are published once a minute; who begins publishes what has changed
-        settled = Settled(app.settings)
-        expected = digest(in_a_batch(said, settled))
-        until(lambda: digest(published(app)) == expected, 30, what=f"the digest {expected}")
-        report = verify_labels(app.settings, settled.rules)
-        assert report.exit_code == 0, "\n".join(report.lines())
-        assert sum(report.tally.values()) == len(said)
+        told(app, said)
     finally:
         app.stop()
 
 
-def begin_anew(app: Monitored) -> None:
-    """Kill both workers; one of them comes back without its disk."""
-    for slot in app.slots(2, "m"):
+def test_labels_that_are_keyed_otherwise_give_the_same_digest_under_kills(
+    stack: Stack, unique: str, tmp_path: Path
+) -> None:
+    """Labels of keys of somebody else's, in partitions that are cut otherwise: copied by two workers, of which one dies at
+    each crash point.
+    """
+    said = history()
+    app = Monitored(stack, unique, tmp_path, partitions=3, rekey=4)
+    try:
+        app.monitor(2)
+        app.rekeyer(mutant="points")
+        app.predict(one for one in said if isinstance(one, Predicted))
+        labels = [one for one in said if isinstance(one, Said)]
+        size = -(-len(labels) // len(POINTS))
+        for at, point in enumerate(POINTS):
+            arm(app, point)
+            app.label(labels[at * size : (at + 1) * size])
+            if point in STARTING_POINTS:
+                begin_anew(app, "r-00")
+            until(partial(taken, app, point), 60, what=f"a worker at {point}")
+        until(lambda: app.monitor_lag() == 0, 60, what="the end of the topics")
+        told(app, said)
+    finally:
+        app.stop()
+
+
+def told(app: Monitored, said: list[Predicted | Said]) -> None:
+    """The windows are what a batch computation says, and everything is counted once."""
+    app.stop()
+    app.monitor(1, instance="next")  # older windows are published once a minute; who begins publishes what has changed
+    settled = Settled(app.settings)
+    expected = digest(in_a_batch(said, settled))
+    until(lambda: digest(published(app)) == expected, 30, what=f"the digest {expected}")
+    report = verify_labels(app.settings, settled.rules)
+    assert report.exit_code == 0, "\n".join(report.lines())
+    assert sum(report.tally.values()) == len(said)
+
+
+def begin_anew(app: Monitored, *slots: str) -> None:
+    """Kill workers; the first of them comes back without its disk."""
+    slots = slots or ("m-00", "m-01")
+    for slot in slots:
         pid = app.pid(slot, "monitor")
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(slots_dir(app.settings.app.state_dir, "monitor") / "m-00" / "store", ignore_errors=True)
+    shutil.rmtree(slots_dir(app.settings.app.state_dir, "monitor") / slots[0] / "store", ignore_errors=True)

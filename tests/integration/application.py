@@ -179,10 +179,10 @@ class Application:
             return worker_command(self.config, slot, kind=kind)
         return [sys.executable, "-m", "tests.faults.worker", mutant, str(self.config), slot, kind]
 
-    def start(self, slot: str = "t-00", mutant: str = "") -> subprocess.Popen[bytes]:
+    def start(self, slot: str = "t-00", mutant: str = "", kind: str = "scorer") -> subprocess.Popen[bytes]:
         """Start one slot's worker process; nobody restarts it."""
         log = (self.home / f"{slot}.log").open("ab")
-        worker = subprocess.Popen(self.command(slot, mutant), stdin=subprocess.PIPE, stderr=log)
+        worker = subprocess.Popen(self.command(slot, mutant, kind), stdin=subprocess.PIPE, stderr=log)
         self.workers.append(worker)
         return worker
 
@@ -193,6 +193,10 @@ class Application:
     def monitor(self, workers: int = 1, *, instance: str = "m", mutant: str = "") -> subprocess.Popen[bytes]:
         """Start `streams monitor run`, or the same over workers with a fault built in."""
         return self._supervise("monitor", workers, instance, mutant)
+
+    def rekeyer(self, *, instance: str = "r", mutant: str) -> subprocess.Popen[bytes]:
+        """Start one worker that copies labels, with a fault built in; it is started again."""
+        return self._supervise("rekeyer", 1, instance, mutant)
 
     def _supervise(self, kind: str, workers: int, instance: str, mutant: str) -> subprocess.Popen[bytes]:
         log = (self.home / f"supervisor-{instance}.log").open("ab")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from streams import schemas_dir
 from streams.avro.encode import encode_one
 from streams.dev import Stack
+from streams.kafka.admin import Admin
 from streams.records import TP
 from tests.integration.application import Application, produce_all
 
@@ -45,10 +47,16 @@ SECTIONS = '[labels]\ntopic = "{name}.labels"\ncontract = "label.avsc"\n[monitor
 class Monitored(Application):
     """An application with labels."""
 
-    def __init__(self, stack: Stack, name: str, home: Path, *, partitions: int = 2, more: str = "") -> None:
+    def __init__(
+        self, stack: Stack, name: str, home: Path, *, partitions: int = 2, more: str = "", rekey: int = 0
+    ) -> None:
+        """Make it; where `rekey` is given, labels lie in so many partitions, and their keys are somebody else's."""
         (home / "label.avsc").write_text(json.dumps(LABEL))
-        super().__init__(stack, name, home, partitions=partitions, more=SECTIONS.format(name=name) + more)
-        self.labels = f"{name}.labels"
+        self.labels, self.rekey, sections = f"{name}.labels", rekey, SECTIONS.format(name=name)
+        if rekey:
+            Admin({"bootstrap.servers": stack.bootstrap}).create(self.labels, rekey, 1, {})
+            sections = sections.replace("[monitor]", "rekey = true\n[monitor]")
+        super().__init__(stack, name, home, partitions=partitions, more=sections + more)
 
     def label(self, labels: Iterable["Said"], schema: Any = None, **settings: str) -> int:
         """Send labels, of another version of the contract if there is one; it is registered then."""
@@ -57,7 +65,15 @@ class Monitored(Application):
             client = SchemaRegistryClient({"url": self.stack.registry_url})
             schema_id = int(client.register_schema(f"{self.labels}-value", Schema(json.dumps(schema), "AVRO")))
         prefix = b"\0" + schema_id.to_bytes(4, "big")
-        records = ((one.request_id.encode(), prefix + encode_one(schema or LABEL, one._asdict())) for one in labels)
+        keys = (b"theirs-%d" % number for number in count()) if self.rekey else None
+        settings |= {"partitioner": "consistent"} if self.rekey else {}
+        records = (
+            (
+                one.request_id.encode() if keys is None else next(keys),
+                prefix + encode_one(schema or LABEL, one._asdict()),
+            )
+            for one in labels
+        )
         return produce_all(self.producer(**settings), self.labels, records)
 
     def predict(self, predictions: Iterable["Predicted"]) -> int:
@@ -68,9 +84,14 @@ class Monitored(Application):
 
     def monitor_lag(self, *topics: str) -> int:
         """Return how many results and labels, or records of some of these topics, are not counted yet; markers count."""
-        topics = topics or (self.settings.results, self.labels)
+        topics = topics or (self.settings.results, self.settings.labels_read)
         tps = [TP(topic, number) for topic in topics for number in range(self.settings.partitions)]
-        ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(self.settings.monitor_group, tps)
+        theirs = [TP(self.labels, number) for number in range(self.rekey)]
+        lag = self._lag(self.settings.rekey_group, theirs) if theirs else 0
+        return lag or self._lag(self.settings.monitor_group, tps)
+
+    def _lag(self, group: str, tps: list[TP]) -> int:
+        ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(group, tps)
         return sum(ends[tp] - (committed[tp] or 0) for tp in tps)
 
 

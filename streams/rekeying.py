@@ -1,0 +1,127 @@
+"""The rekeyer: the fold that copies labels to a topic that is keyed and partitioned like requests."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from streams.headers import label_headers
+from streams.pipeline import Rows, record_keys
+from streams.pipeline.letters import dead_letters, fits
+from streams.pipeline.progress import ends_of, frame_of
+from streams.reasons import Reason
+from streams.records import TP, Block, Detail, Headers, Lease, Origin, Step
+
+
+class App(NamedTuple):
+    """What the fold must know; everything here is fixed while a worker runs."""
+
+    group: str
+    labels: str
+    """The topic of labels, as their senders key them."""
+    keyed: str
+    """The topic that they are copied to."""
+    keyed_partitions: int
+    dlq: Mapping[str, str]
+    """Dead-letter topic of the topic of labels."""
+    dlq_bytes: Mapping[str, int]
+    """The largest record that it takes, by its name."""
+    topic_ids: Mapping[str, bytes]
+    """16-byte id of the topic of labels."""
+    changelog_id: bytes
+    partitions: int
+    """Of the topic of labels."""
+    partition_of: Callable[[bytes, int], int]
+    salt: bytes
+    key_bytes: int
+
+
+class Rekeying:
+    """A `Fold` without state: each label that says whose it is goes to its request's partition; the others are set aside.
+
+    The contracts that it reads with say what a request's key is made of (`Contract.key`); the key and the partition that a
+    label came with do not matter.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
+
+    def decide(self, rows: Rows) -> Step:
+        """Copy what can be copied, and set aside the rest."""
+        batch, app = rows.batch, self.app
+        keys, reason, detail = _keys(rows, app)
+        for row in range(batch.size) if self._refused else ():
+            if why := self._refused.get(_at(rows, row)):
+                reason[row], detail[row] = why
+                keys.pop(row, None)
+        letters = [row for row in range(batch.size) if row not in keys]
+        # one that cannot be set aside in full leaves its coordinates
+        carried = [value if row in keys or fits(batch, row, app) else None for row, value in enumerate(batch.values)]
+        blocks = dead_letters(batch._replace(values=carried), letters, reason, detail, app)
+        if keys:
+            blocks.append(self._copies(rows, keys))
+        counts = Counter(reason[row].name for row in letters)
+        fates = {f"labels.{name}": count for name, count in counts.items()}
+        if keys:
+            fates["labels.keyed"] = len(keys)
+        ends = ends_of(batch)
+        puts = {tp.partition: [frame_of(tp, offset, app)] for tp, offset in ends.items()}
+        return Step(batch.lease, blocks, puts, ends, {}, counts, fates)
+
+    def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
+        """Set this label aside from now on; False if it was refused before."""
+        if (at, offset) in self._refused:
+            return False
+        self._refused[at, offset] = reason, detail
+        return True
+
+    def committed(self, step: Step) -> None:
+        """Forget the refusals that are committed."""
+        self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
+
+    def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
+        """Return the transaction that goes on behind what retention deleted before it was read."""
+        puts = {tp.partition: [frame_of(tp, log_start, self.app)]}
+        return Step(lease, [], puts, {tp: log_start}, {}, fates={f"labels.{Reason.GAP.name}": log_start - committed})
+
+    def due(self, lease: Callable[[], Lease]) -> Step | None:
+        """Return nothing: a copy has a label."""
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """Do nothing: what was refused is refused whoever reads it."""
+
+    def _copies(self, rows: Rows, keys: Mapping[int, bytes]) -> Block:
+        batch, app = rows.batch, self.app
+        headers: list[Headers | None] = []
+        for row in keys:
+            tp, offset = _at(rows, row)
+            origin = Origin(tp.topic, app.topic_ids[tp.topic], tp.partition, offset)
+            headers.append([*(batch.headers[row] or ()), *label_headers(origin)])
+        partitions = [app.partition_of(key, app.keyed_partitions) for key in keys.values()]
+        return Block(app.keyed, partitions, list(keys.values()), [batch.values[row] for row in keys], headers)
+
+
+def _keys(rows: Rows, app: App) -> tuple[dict[int, bytes], list[Reason], dict[int, Detail]]:
+    """Return the request's key of each row that says it, in the rows' order; and why the others do not."""
+    found, reason, detail = dict[int, bytes](), list(rows.reason), dict(rows.detail)
+    for group in rows.groups:
+        if group.reading.accepted is None:
+            for row, bad in zip(group.rows.tolist(), group.decoded.bad.tolist(), strict=True):
+                if not bad:
+                    reason[row] = Reason.NOT_ACCEPTED
+                    detail[row] = Detail(None, f"{group.reading.writer.name}, schema id {group.schema_id}")
+            continue
+        expected = record_keys(group)
+        for i, (row, bad) in enumerate(zip(group.rows.tolist(), group.decoded.bad.tolist(), strict=True)):
+            if bad:
+                continue
+            if 0 < len(expected[i]) <= app.key_bytes:
+                found[row] = expected[i]
+            else:
+                reason[row] = Reason.KEY_MISMATCH
+                detail[row] = Detail(None, f"the request's key has {len(expected[i])} bytes, of 1 to {app.key_bytes}")
+    return dict(sorted(found.items())), reason, detail
+
+
+def _at(rows: Rows, row: int) -> tuple[TP, int]:
+    return rows.batch.tps[rows.batch.tp[row]], int(rows.batch.offset[row])
