@@ -19,7 +19,7 @@ from streams.models.manifest import Manifest
 from streams.models.packages import describe
 from streams.models.store import open_store
 from streams.monitor.app import App
-from streams.monitor.reading import result_contract
+from streams.monitor.reading import key_roles, result_contract, unmet
 from streams.monitor.tasks import Binary, Multiclass, Regression, Task
 from streams.monitor.windows import Rules
 from streams.monitoring import Monitoring
@@ -41,9 +41,10 @@ class Subject:
         model = settings.model
         self.manifest, accepts = describe(open_store(model.store), model.name, model.version)
         self.task = task_of(self.manifest)
-        self.key = _key(accepts)
+        self.key = key_roles(accepts[0])  # all contracts of a package agree on it
         self.contract = _contract(self.labels, settings.limits.schema_nodes)
-        _meets(self.contract, self.key, accepts, self.labels)
+        if why := unmet(self.contract, accepts[0], rekey=self.labels.rekey):
+            raise ConfigError(f"[labels] contract {self.labels.contract.name}: {why}")
         rekey, tenant = self.labels.rekey, self.contract.role("tenant")
         self.tombstones = self.key == ("request_id",) and tenant is None and not rekey
         """A label's key is the identity, so that a record without a value can withdraw it."""
@@ -229,37 +230,6 @@ def _contract(labels: Labels, nodes_max: int) -> Contract:
         return parse(labels.contract.read_text("utf-8"), nodes_max=nodes_max)
     except (OSError, UnicodeDecodeError, SchemaRefused) as error:
         raise ConfigError(f"[labels] contract {labels.contract}: {error}") from None
-
-
-def _key(accepts: tuple[Contract, ...]) -> tuple[Role, ...]:
-    """Return the roles that make a request's key; all contracts of a package agree on it."""
-    return _roles(accepts[0])
-
-
-def _roles(contract: Contract) -> tuple[Role, ...]:
-    """Return the roles that make the key of a contract's records."""
-    fields = (contract.field(name) for name in contract.key)
-    roles = tuple(field.role for field in fields if field is not None and field.role is not None)
-    return roles or ("request_id",)
-
-
-def _meets(contract: Contract, key: tuple[Role, ...], accepts: tuple[Contract, ...], labels: Labels) -> None:
-    """Raises: ConfigError if labels of this contract could not meet the requests' predictions."""
-    name = labels.contract.name
-    if contract.role("request_id") is None:
-        raise ConfigError(f"{name} does not say which field is the request id; write its `role` into the contract")
-    theirs, ours = (one.role("tenant") is not None for one in (accepts[0], contract))
-    if theirs != ours:
-        raise ConfigError(
-            f"{name} has {'a' if ours else 'no'} tenant, and requests have {'one' if theirs else 'none'}: a label is of the request "
-            "that has the same tenant and request id, so it would meet none"
-        )
-    if _roles(contract) != key and not labels.rekey:
-        raise ConfigError(
-            f"{name} is keyed by {', '.join(_roles(contract))}, and requests by {', '.join(key)}: labels would lie in other "
-            'partitions than their predictions. Write the same `"key"` into the contract and key the records so, or set '
-            "[labels] rekey = true"
-        )
 
 
 def _record_bytes(topic: Found) -> int:

@@ -73,6 +73,35 @@ def result_contract(schema: Mapping[str, Any], task: Task, key: tuple[Role, ...]
     return contract._replace(key=tuple(names[role] for role in key))
 
 
+def key_roles(contract: Contract) -> tuple[Role, ...]:
+    """Return the roles whose values make the key of a contract's records."""
+    fields = (contract.field(name) for name in contract.key)
+    roles = tuple(field.role for field in fields if field is not None and field.role is not None)
+    return roles or ("request_id",)
+
+
+def unmet(labels: Contract, requests: Contract, *, rekey: bool) -> str:
+    """Return why labels of this contract could not meet predictions of these requests; empty if they can.
+
+    `rekey`: labels may be keyed otherwise, as they are copied.
+    """
+    if labels.role("request_id") is None:
+        return "it does not say which field is the request id. Write its `role` into the contract"
+    ours, theirs = (contract.role("tenant") is not None for contract in (labels, requests))
+    if ours != theirs:
+        return (
+            f"it has {'a' if ours else 'no'} tenant, and requests have {'one' if theirs else 'none'}: a label is of the request that "
+            "has the same tenant and request id, so it would meet none"
+        )
+    key, wanted = key_roles(labels), key_roles(requests)
+    if key != wanted and not rekey:
+        return (
+            f"it is keyed by {', '.join(key)}, and requests by {', '.join(wanted)}, so labels would lie in other partitions than "
+            'their predictions. Write the same `"key"` into it and key the records so, or set [labels] rekey = true'
+        )
+    return ""
+
+
 def events(rows: Rows, app: App) -> Events:
     """Return what each row says, in the rows' order."""
     read = Events([], list(rows.reason), dict(rows.detail))

@@ -21,6 +21,7 @@ from streams.monitor.tasks import Binary, Row
 from streams.monitor.windows import added, contribution
 from streams.monitor_assembly import Subject as Settled
 from streams.parts import read_parts
+from streams.performance import read
 from streams.slots import slots_dir
 from streams.verify.monitoring import verify_labels
 from tests.faults.attack import arm, taken
@@ -121,23 +122,24 @@ def test_labels_that_are_keyed_otherwise_give_the_same_digest_under_kills(
     stack: Stack, unique: str, tmp_path: Path
 ) -> None:
     """Labels of keys of somebody else's, in partitions that are cut otherwise: copied by two workers, of which one dies at
-    each crash point.
+    each third crash point.
     """
-    said = history()
+    said, points = history(), POINTS[::3]
     app = Monitored(stack, unique, tmp_path, partitions=3, rekey=4)
     try:
-        app.monitor(2)
-        app.rekeyer(mutant="points")
+        app.start("m-00", kind="monitor")
+        app.rekeyers(2, mutant="points")
         app.predict(one for one in said if isinstance(one, Predicted))
         labels = [one for one in said if isinstance(one, Said)]
-        size = -(-len(labels) // len(POINTS))
-        for at, point in enumerate(POINTS):
+        size = -(-len(labels) // len(points))
+        for at, point in enumerate(points):
             arm(app, point)
             app.label(labels[at * size : (at + 1) * size])
             if point in STARTING_POINTS:
-                begin_anew(app, "r-00")
+                begin_anew(app, "r-00", "r-01")
             until(partial(taken, app, point), 60, what=f"a worker at {point}")
-        until(lambda: app.monitor_lag() == 0, 60, what="the end of the topics")
+        until(lambda: app.rekey_lag() == 0, 60, what="the end of the labels")
+        until(lambda: sum(read(app.settings).tally.values()) == len(said), 60, what="the end of their copies")
         told(app, said)
     finally:
         app.stop()

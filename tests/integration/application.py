@@ -194,9 +194,9 @@ class Application:
         """Start `streams monitor run`, or the same over workers with a fault built in."""
         return self._supervise("monitor", workers, instance, mutant)
 
-    def rekeyer(self, *, instance: str = "r", mutant: str) -> subprocess.Popen[bytes]:
-        """Start one worker that copies labels, with a fault built in; it is started again."""
-        return self._supervise("rekeyer", 1, instance, mutant)
+    def rekeyers(self, workers: int, *, instance: str = "r", mutant: str) -> subprocess.Popen[bytes]:
+        """Start workers that copy labels, with a fault built in; they are started again."""
+        return self._supervise("rekeyer", workers, instance, mutant)
 
     def _supervise(self, kind: str, workers: int, instance: str, mutant: str) -> subprocess.Popen[bytes]:
         log = (self.home / f"supervisor-{instance}.log").open("ab")
@@ -311,7 +311,8 @@ class Application:
                 "enable.partition.eof": True,
             }
         )
-        tps = [TopicPartition(name, partition, 0) for name in names for partition in range(self.settings.partitions)]
+        found = self.admin.topics(names)
+        tps = [TopicPartition(name, number, 0) for name in names for number in range(found[name].partitions)]
         consumer.assign(tps)
         messages, open_ends = [], {(tp.topic, tp.partition) for tp in tps}
         deadline = time.monotonic() + 30

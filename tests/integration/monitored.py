@@ -84,11 +84,14 @@ class Monitored(Application):
 
     def monitor_lag(self, *topics: str) -> int:
         """Return how many results and labels, or records of some of these topics, are not counted yet; markers count."""
-        topics = topics or (self.settings.results, self.settings.labels_read)
-        tps = [TP(topic, number) for topic in topics for number in range(self.settings.partitions)]
-        theirs = [TP(self.labels, number) for number in range(self.rekey)]
-        lag = self._lag(self.settings.rekey_group, theirs) if theirs else 0
-        return lag or self._lag(self.settings.monitor_group, tps)
+        topics = topics or (self.settings.results, self.labels)
+        return self._lag(
+            self.settings.monitor_group, [TP(topic, at) for topic in topics for at in range(self.settings.partitions)]
+        )
+
+    def rekey_lag(self) -> int:
+        """Return how many labels are not copied yet."""
+        return self._lag(self.settings.rekey_group, [TP(self.labels, at) for at in range(self.rekey)])
 
     def _lag(self, group: str, tps: list[TP]) -> int:
         ends, committed = self.admin.offsets(tps, "latest"), self.admin.committed(group, tps)

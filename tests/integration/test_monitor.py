@@ -1,5 +1,6 @@
 """The monitor on the real broker: labels meet predictions, and what is published is what a batch computation says."""
 
+import json
 import random
 import re
 import threading
@@ -14,9 +15,11 @@ from scipy.stats import mannwhitneyu
 from streams.cli import main
 from streams.dev import Stack
 from streams.dev.ports import free_ports
+from streams.monitor_assembly import Subject
 from streams.performance import performance, read
 from streams.performance_serving import run
-from tests.integration.application import until
+from streams.verify.monitoring import verify_labels
+from tests.integration.application import produce_all, until
 from tests.integration.monitored import LABEL, Monitored, Predicted, Said
 
 
@@ -106,6 +109,40 @@ def test_doctor_sees_labels_that_lie_elsewhere(monitored: Monitored, capsys: pyt
     assert set(tally) == {"labels.early", "labels.MISPARTITIONED"}
     assert tally["labels.MISPARTITIONED"] > 0
     assert len(app.read([app.settings.dlq(app.labels)])) == tally["labels.MISPARTITIONED"]
+
+
+def test_labels_of_another_tenant_are_refused(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:
+    """The monitor does not start where labels could meet nothing."""
+    tenant = {"name": "of", "type": "string", "role": "tenant", "doc": "Whose."}
+    (monitored.home / "label.avsc").write_text(json.dumps({**LABEL, "fields": [*LABEL["fields"], tenant]}))
+    assert main(["monitor", "run", "-c", str(monitored.config)]) == 2
+    assert "it has a tenant, and requests have none" in capsys.readouterr().err
+
+
+def test_labels_with_keys_of_their_own(
+    stack: Stack, unique: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are copied to where their predictions are; what cannot be read is set aside, and `verify` knows of it."""
+    app = Monitored(stack, unique, tmp_path, rekey=3)
+    try:
+        assert main(["doctor", "-c", str(app.config)]) == 0
+        assert re.search(rf"ok +labels +{app.settings.labels_keyed}: what came true is `late`", capsys.readouterr().out)
+        app.monitor(1)
+        app.predict(Predicted(f"r{number}", 0.7, 0, "late") for number in range(50))
+        app.label(Said(f"r{number}", True, 1) for number in range(50))
+        produce_all(app.producer(), app.labels, [(b"r1", b"\0nonsense"), (b"r1", None)])
+        until(lambda: sum(line.report.labelled for line in performance(app.settings)) == 50, 60, what="every label")
+        until(lambda: len(app.read([app.settings.dlq(app.labels)])) == 2, 20, what="two dead letters")
+        rules = Subject(app.settings).rules
+        assert verify_labels(app.settings, rules).exit_code == 0
+        (copy, *_) = app.read([app.settings.labels_keyed])
+        producer = app.producer()
+        producer.produce(app.settings.labels_keyed, copy.value(), copy.key(), headers=copy.headers())
+        producer.flush(10)
+        (violation,) = verify_labels(app.settings, rules).violations
+        assert violation.startswith(f"DOUBLED 1 labels were copied more than once: {app.labels}[")
+    finally:
+        app.stop()
 
 
 def test_a_label_topic_that_is_compacted_is_refused(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:

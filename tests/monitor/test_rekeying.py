@@ -1,6 +1,7 @@
 """Labels that are keyed otherwise than requests: what is copied where, and what is set aside. And whether it is told."""
 
 import numpy as np
+import pytest
 
 from streams.avro.encode import encode_one
 from streams.avro.schema import parse
@@ -8,6 +9,7 @@ from streams.contracts import Reading
 from streams.dedupe import salt
 from streams.headers import REASON, label_origin, origin_of
 from streams.kafka.partitioner import partition_of
+from streams.monitor.reading import unmet
 from streams.pipeline import read
 from streams.reasons import Reason
 from streams.records import TP, Batch, Detail, Lease
@@ -112,3 +114,31 @@ def test_labels_without_a_copy_and_with_two_are_told() -> None:
     )
     assert judge_copies({tp: [10, 11]}, [(tp, 10)], complete=False) == ()
     assert judge_copies({tp: [10, 11]}, [(tp, 11), (tp, 10)], complete=True) == ()
+
+
+TENANT = {"name": "bank", "type": "string", "role": "tenant"}
+KEY = ("bank", "request_id")
+
+
+@pytest.mark.parametrize(
+    ("labels", "requests", "rekey", "why"),
+    [
+        ((), (), False, ""),
+        ((), KEY, False, "it has no tenant, and requests have one"),
+        (KEY, (), True, "it has a tenant, and requests have none"),
+        (KEY, KEY, False, ""),
+        (("request_id", "bank"), KEY, False, "it is keyed by request_id, tenant, and requests by tenant, request_id"),
+        (("request_id", "bank"), KEY, True, ""),
+    ],
+)
+def test_labels_that_could_not_meet_their_predictions_are_refused(
+    labels: tuple[str, ...], requests: tuple[str, ...], rekey: bool, why: str
+) -> None:
+    """Before any worker starts, and with what to do."""
+    contracts = [
+        parse({**LABEL_SCHEMA, "fields": [*LABEL_SCHEMA["fields"], TENANT], "key": list(key)}) if key else CONTRACT
+        for key in (labels, requests)
+    ]
+    said = unmet(*contracts, rekey=rekey)
+    assert said.startswith(why)
+    assert (said == "") == (why == "")
