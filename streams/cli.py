@@ -548,19 +548,39 @@ def demo(
         bool, typer.Option("--keep", help="Leave the stack up and say how to produce and consume.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the traffic.")] = 7,
+    months: Annotated[
+        str, typer.Option(metavar="FIRST[-LAST]", help="Of 2013, 3 to 12; the model has seen 1 and 2.")
+    ] = "3",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw how right the predictions were: .svg, .png or .pdf. Needs matplotlib.")
+    ] = None,
 ) -> None:
     """Score a month of real flights, kill a worker, prove the count.
 
-    Two workers, one of them killed with -9 in the middle; then every request and every answer is counted.
+    Two workers, one of them killed with -9 in the middle; then every request and every answer is counted, and what came true.
 
-    Example: streams demo --json demo.json
+    Example: streams demo --months 3-12 --plot year.svg
     """
     from streams.demo import require
 
     require()  # before the import, which needs it all
     from streams.demo.run import run
 
-    raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say))
+    spanned = _months(months)
+    raise typer.Exit(run(json_file=json_file, keep=keep, seed=seed, say=say, months=spanned, picture=plot))
+
+
+def _months(said: str) -> range:
+    from streams.errors import ConfigError
+
+    first, _, last = said.partition("-")
+    try:
+        months = range(int(first), int(last or first) + 1)
+    except ValueError:
+        months = range(0)
+    if not months or months[0] < 3 or months[-1] > 12:
+        raise ConfigError(f"--months {said}: a month from 3 to 12, or two joined by -, as in 3-12")
+    return months
 
 
 def _write_json(path: Path, value: Any) -> None:

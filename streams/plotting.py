@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,10 @@ def plot(lines: Sequence[Told], path: Path, title: str) -> None:
     still change, and those but the AUC can be far off. Raises: ConfigError for a format that is not known; SetupError without
     matplotlib, or where the file cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise ConfigError(f"{path}: a picture is one of {', '.join(FORMATS)}")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise SetupError("drawing needs matplotlib: pip install 'answeronce[plot]'") from None
+    usable(path)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+
     names = [name for name in FIGURES if any(name in line.report.figures for line in lines)]
     with rc_context(
         {"svg.hashsalt": "answeronce", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -60,6 +58,16 @@ def plot(lines: Sequence[Told], path: Path, title: str) -> None:
             canvas.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
         except OSError as error:
             raise SetupError(f"{path}: {error.strerror}") from None
+
+
+def usable(path: Path) -> None:
+    """Raises: ConfigError for a format that is not known; SetupError without matplotlib, or without the folder."""
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"{path}: a picture is one of {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise SetupError(f"{path}: there is no folder {path.absolute().parent}")
+    if find_spec("matplotlib") is None:
+        raise SetupError("drawing needs matplotlib: pip install 'answeronce[plot]'")
 
 
 def _figure(axis: Any, lines: Sequence[Told], name: str, colour: str, label: str) -> None:

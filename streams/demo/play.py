@@ -22,8 +22,8 @@ from streams.records import TP
 FIRST = 40
 """So many requests are sent at once, and their answers waited for, before the clock starts."""
 FIRST_S = 60.0
-RATE = 1_000.0
-"""Requests a second."""
+RATE, RATE_MAX, PLAY_S = 1_000.0, 5_000.0, 60.0
+"""Requests a second, at least and at most; and how long the play should be, with a rate in between."""
 KILL_FROM, KILL_AT_LAST = 0.47, 0.55
 """Shares of all answers: from the first on, the worker is killed once it has a batch in its hands; at the second, anyway."""
 TURN_S = 0.02
@@ -115,6 +115,7 @@ class Play:
         }
         self._stream, self._again = stage.traffic
         self._total = len(self._stream) + len(self._again)
+        self._rate = max(RATE, min(RATE_MAX, self._total / PLAY_S))
         self._due = 0
         self._sent = 0
         self._kill: Kill | None = None
@@ -143,7 +144,7 @@ class Play:
             self._watch.take(tail.read(TURN_S))
             if time.monotonic() > deadline:
                 raise Unreachable(f"The first {FIRST} requests are not answered after {FIRST_S:.0f} s.")
-        self._tell(f"the first {FIRST} requests are answered; from now on {RATE:,.0f} a second, answered or not")
+        self._tell(f"the first {FIRST} requests are answered; from now on {self._rate:,.0f} a second, answered or not")
 
     def _run(self, tail: Tail) -> float:
         """Send, kill and watch until all is answered, or nothing comes any more; return how long sending took."""
@@ -151,7 +152,7 @@ class Play:
         seen, sending_s = self._watch.count, 0.0
         while True:
             now = time.monotonic()
-            was, self._due = self._due, min(FIRST + int((now - begun) * RATE), len(self._stream))
+            was, self._due = self._due, min(FIRST + int((now - begun) * self._rate), len(self._stream))
             self._send(self._stream[was : self._due])
             all_sent = self._due == len(self._stream)
             sending_s = sending_s or (now - begun if all_sent else 0.0)

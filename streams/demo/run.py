@@ -1,4 +1,4 @@
-"""`streams demo`: set everything up, play March, kill a worker in the middle, verify, report, and leave nothing running."""
+"""`streams demo`: set everything up, play a month or more, kill a worker in the middle, verify, report, and leave nothing running."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from streams.demo import by_hand
 from streams.demo.live import Live, Say, wants_colour
 from streams.demo.play import Play
 from streams.demo.report import Found, Silence
-from streams.demo.stage import PARTITIONS, prepare
+from streams.demo.stage import MARCH, PARTITIONS, prepare
 from streams.demo.truth import Monitor, come_true, labels
 from streams.demo.watch import Watch
 from streams.demo.workers import Workers
@@ -27,6 +27,7 @@ from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
 from streams.dev.ports import in_use
 from streams.errors import ConfigError, SetupError
 from streams.kafka import client_version
+from streams.plotting import plot, usable
 from streams.records import TP
 from streams.verify import verify
 
@@ -34,7 +35,16 @@ KEPT = Path(".answeronce/demo")
 """Where `--keep` keeps everything, under the current folder."""
 
 
-def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int | None = None) -> int:
+def run(
+    *,
+    json_file: Path | None,
+    keep: bool,
+    seed: int,
+    say: Say,
+    months: range = MARCH,
+    picture: Path | None = None,
+    flights: int | None = None,
+) -> int:
     """Run the demo and return its exit code: 0 only if everything holds, else 1.
 
     Nothing is left running when this returns or raises, on Ctrl-C neither; except with `keep`, once everything held.
@@ -44,22 +54,29 @@ def run(*, json_file: Path | None, keep: bool, seed: int, say: Say, flights: int
         keep: leave broker, registry and workers up, in `.answeronce/demo`.
         seed: of the traffic, and of who is killed.
         say: told every line.
-        flights: send only so many of March's first flights, at least 3,000.
+        months: whose flights are asked about; the model has seen January and February.
+        picture: where how right the predictions were is drawn.
+        flights: send only so many of the first flights, at least 3,000.
     Raises: Stop: what is missing and how to get it, or what broke.
     """
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigError(f"--json {json_file}: there is no folder {json_file.absolute().parent}.")
+    if picture is not None:
+        usable(picture)
     live = Live(say, coloured=wants_colour())
     home = _kept_folder() if keep else Path(tempfile.mkdtemp(prefix="answeronce-demo-"))
     try:
         with _interruptible(), contextlib.ExitStack() as ending:
-            live.heading("One month of flights out of New York, two workers, and a kill -9 in the middle")
+            span = "One month" if len(months) == 1 else f"{len(months)} months"
+            live.heading(f"{span} of flights out of New York, two workers, and a kill -9 in the middle")
             try:
-                found = _found(home, ending, live, Asked(keep, seed, flights))
+                found = _found(home, ending, live, Asked(keep, seed, months, flights))
             except KeyboardInterrupt:
                 live.heading("Interrupted: ending what was started ...")
                 raise
             failures = found.failures()
+            if picture is not None and found.truth is not None:
+                plot(found.truth.weeks, picture, "Flights out of New York, 2013")
             if json_file is not None:
                 json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
             stays = keep and not failures
@@ -81,6 +98,7 @@ class Asked(NamedTuple):
 
     keep: bool
     seed: int
+    months: range
     flights: int | None
 
 
@@ -99,7 +117,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     """Set everything up, play, and verify; whatever is started ends with `ending`. Raises: Stop."""
     begun = time.monotonic()
     stack = _stack(home, ending, live, keep=asked.keep)
-    stage = prepare(home, stack.bootstrap, stack.registry_url, asked.seed, asked.flights, live.step)
+    stage = prepare(home, stack.bootstrap, stack.registry_url, asked.seed, asked.months, asked.flights, live.step)
     workers = Workers(stage.config, stage.settings)
     ending.callback(workers.end)
     workers.start()

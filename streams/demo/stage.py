@@ -1,6 +1,7 @@
 """Everything that the demo needs before the first request is sent: application, model, contracts, topics, traffic."""
 
 import shutil
+from calendar import month_name
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ PARTITIONS = 4
 LABELS = f"{APP}.labels"
 CONTRACT, LABEL_CONTRACT = "request.v1.avsc", "label.v1.avsc"
 CONFIG = "flights.toml"
-MONTH = 3
+MARCH = range(3, 4)
 
 Step = Callable[[str, str], None]
 """Told that a step is done: its name, and what came of it."""
@@ -58,10 +59,12 @@ class Stage(NamedTuple):
         return [TP(name, partition) for name in names for partition in range(PARTITIONS)]
 
 
-def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: int | None, done: Step) -> Stage:
+def prepare(
+    home: Path, bootstrap: str, registry_url: str, seed: int, months: range, flights: int | None, done: Step
+) -> Stage:
     """Set the application up in a folder, on a running broker and registry, with the commands' own functions.
 
-    `flights`: send only so many of March's first flights. Takes about six seconds. Raises: Stop.
+    `flights`: send only so many of these months' first flights. Takes about six seconds. Raises: Stop.
     """
     contract_file = home / CONTRACT
     for name in (CONTRACT, LABEL_CONTRACT):
@@ -86,17 +89,22 @@ def prepare(home: Path, bootstrap: str, registry_url: str, seed: int, flights: i
 
     features = load_model(store, NAME, VERSION).manifest.features
     schema, schema_id = parse(contract_file.read_text("utf-8")).schema, ids[f"{TOPIC}-value"]
-    flown = data.flights(MONTH)[:flights]
+    flown = data.flights(*months)[:flights]
     asked = data.requests(flown)
     planned = traffic.march(
         asked, features, lambda one: framed(schema_id, encode_one(schema, one)), partition_of, PARTITIONS, seed
     )
     done(
         "requests",
-        f"{len(asked):,} flights of March, and {planned.expected().total() - len(asked):,} deliberate faults: repeats, conflicts, hostile bytes",
+        f"{len(asked):,} flights of {_named(months)}, and {planned.expected().total() - len(asked):,} deliberate faults: repeats, conflicts, hostile bytes",
     )
     label_schema = parse((home / LABEL_CONTRACT).read_text("utf-8")).schema
     return Stage(config, settings, planned, flown, label_schema, framed(ids[f"{LABELS}-value"], b""))
+
+
+def _named(months: range) -> str:
+    first, last = month_name[months[0]], month_name[months[-1]]
+    return first if len(months) == 1 else f"{first} to {last}"
 
 
 def _toml(bootstrap: str, registry_url: str) -> str:

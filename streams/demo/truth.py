@@ -111,15 +111,16 @@ class Monitor(Service):
         `marked`: it was written in transactions, so the last offset is a marker's, and no offset is committed behind that.
         """
         admin = Admin(self._settings.kafka)
-        deadline = time.monotonic() + WAIT_S
-        stable = admin.offsets(tps, "stable")
+        stable, counted, moved = admin.offsets(tps, "stable"), 0, time.monotonic()
         while True:
             self.check()
             committed = admin.committed(self._settings.monitor_group, tps)
             if all((committed[tp] or 0) >= end - marked for tp, end in stable.items()):
                 return
-            if time.monotonic() > deadline:
-                raise Unreachable(f"The labels are not counted after {WAIT_S:.0f} s. {self.last_words()}")
+            was, counted = counted, sum(offset or 0 for offset in committed.values())
+            moved = time.monotonic() if counted > was else moved
+            if time.monotonic() > moved + WAIT_S:
+                raise Unreachable(f"Nothing was counted for {WAIT_S:.0f} s, and not all is. {self.last_words()}")
             time.sleep(TURN_S)
 
 
