@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from streams import demo, dev
+from streams.cli import main
 from streams.config import load
 from streams.demo.run import KEPT
 from streams.demo.run import run as run_demo
@@ -35,7 +36,7 @@ from streams.kafka.produce import RequestProducer
 from streams.errors import Stop
 keep, flights = sys.argv[1] == "keep", int(sys.argv[2])
 say = lambda line: print(line, flush=True)
-sys.exit(_guarded(lambda: run(json_file=Path("demo.json"), keep=keep, seed=7, say=say, flights=flights)))
+sys.exit(_guarded(lambda: run(json_file=Path("demo.json"), keep=keep, seed=7, say=say, picture=Path("weeks.svg"), flights=flights)))
 """
 """`streams demo` with a smaller month."""
 
@@ -88,6 +89,7 @@ def test_the_demo_holds_and_what_it_keeps_can_be_used_by_hand(
     assert talker.end(150) == 0, talker.text
     found = json.loads((tmp_path / "demo.json").read_text())
     _is_right(found, talker.text)
+    assert "<svg" in (tmp_path / "weeks.svg").read_text()
     with capsys.disabled():
         about = {name: found[name] for name in ("seconds", "in_hand_at_kill", "restarted_ms", "silent_ms")}
         print(f"\n[the demo with {found['requests']:,} requests: {about}]")
@@ -104,6 +106,22 @@ def test_the_demo_holds_and_what_it_keeps_can_be_used_by_hand(
     (command,) = [line for line in talker.said if " dev down " in line]
     assert 0 == subprocess.run(command.split(), cwd=tmp_path, check=False, capture_output=True, timeout=60).returncode
     assert [] == processes.alive()
+
+
+@pytest.mark.parametrize("months", ["2", "3-13", "5-4", "march"])
+def test_months_that_cannot_be_asked_about_are_refused(months: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that the model has seen, and those that are no months."""
+    assert main(["demo", "--months", months]) == 2
+    assert f"--months {months}: a month from 3 to 12" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A format that is not known, and a folder that does not exist."""
+    assert main(["demo", "--plot", str(tmp_path / "year.gif")]) == 2
+    assert main(["demo", "--plot", str(tmp_path / "nowhere" / "year.svg")]) == 4
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def _is_right(found: dict[str, Any], text: str) -> None:
