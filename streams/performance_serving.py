@@ -1,6 +1,7 @@
 """`streams performance serve`: follow what is published, and tell Prometheus."""
 
 import threading
+from collections.abc import Sequence
 
 from streams import schemas_dir
 from streams.avro.read import Reader
@@ -11,9 +12,9 @@ from streams.metrics.pages import PROMETHEUS
 from streams.metrics.performance import Sample, Which, text
 from streams.metrics.server import Page, serve
 from streams.monitor.merging import merged
-from streams.monitor.state import is_tally
+from streams.monitor.state import is_tally, unchunked
 from streams.monitor.telling import Told, told
-from streams.monitor.windows import WINDOW_BYTES, Rules, Window, parse_window, window_key
+from streams.monitor.windows import DELAY, WINDOW_BYTES, Rules, Window, parse_window, window_key
 from streams.monitor_assembly import Subject
 from streams.records import TP
 
@@ -21,21 +22,28 @@ READ_S = 0.5
 
 
 class Published:
-    """The last part of each key, as far as they have come; only what is asked for is decoded."""
+    """The last part of each key, as far as they have come."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules, self._reader = rules, Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
         self._parts: dict[bytes, dict[bytes, bytes]] = {}
         """Of each window, its parts by key."""
+        self._labelled: dict[bytes, set[bytes]] = {}
+        """Of each window, the keys of the parts that count a label."""
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
         """Go on with a record."""
         if key is None or is_tally(key):
             return
-        parts = self._parts.setdefault(key[:WINDOW_BYTES], {})
+        window = key[:WINDOW_BYTES]
+        parts, labelled = self._parts.setdefault(window, {}), self._labelled.setdefault(window, set())
         parts.pop(key, None)
+        labelled.discard(key)
         if value is not None:
             parts[key] = value
+            rows = unchunked(self._reader.read(value, skip=5)["rows"])
+            if any(within[:1] == DELAY and row[0] > 0 for within, row in rows):
+                labelled.add(key)
 
     def samples(self, absence: bytes | None) -> list[Sample]:
         """Return the newest window of each subject, and the newest that is mature, if there is one.
@@ -61,15 +69,20 @@ class Published:
             for which, number in wanted.items():
                 parts = self._parts[window_key(Window(subject, number))]
                 decoded = {key: self._reader.read(value, skip=5) for key, value in parts.items()}
-                samples += [_sample(line, which) for line in told(merged(decoded), rules, 1, as_of_ms, absence)]
+                lag_s = self._label_lag_s(subject, mine, as_of_ms) if which == "newest" else None
+                samples += [_sample(line, which, lag_s) for line in told(merged(decoded), rules, 1, as_of_ms, absence)]
         return samples
 
+    def _label_lag_s(self, subject: bytes, numbers: Sequence[int], newest_ms: int) -> float | None:
+        labelled = [number for number in numbers if self._labelled[window_key(Window(subject, number))]]
+        return (newest_ms - (max(labelled) + 1) * self._rules.grain_ms) / 1_000 if labelled else None
 
-def _sample(line: Told, which: Which) -> Sample:
+
+def _sample(line: Told, which: Which, label_lag_s: float | None) -> Sample:
     found, subject = line.report, line.subject
     figures = {name: figure.value for name, figure in found.figures.items() if figure.value is not None}
     counts = found.predictions, found.labelled, found.mature, line.end_ms
-    return Sample(subject.model, subject.version, subject.arm, which, *counts, figures)
+    return Sample(subject.model, subject.version, subject.arm, which, *counts, figures, found.distinct, label_lag_s)
 
 
 def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> None:

@@ -36,6 +36,15 @@ class PerformanceMetric(StrEnum):
         "answeronce_performance_mature_ratio",
         "The share of them by whose time every label must be known; figures but the AUC can be far off before it is 1.",
     )
+    DISTINCT = (
+        "answeronce_performance_distinct_scores",
+        "How many different scores the window has, of a model of two classes; an AUC over a few is a coarse one.",
+    )
+    LABEL_LAG = (
+        "answeronce_performance_label_lag_seconds",
+        "How far the newest window in which anything has a label lies before the newest of any model, in the predictions' event "
+        "time; absent where nothing has one. The label `window` is `newest`.",
+    )
     END = (
         "answeronce_performance_window_end_timestamp_seconds",
         "Where the window ends, in the predictions' event time.",
@@ -54,6 +63,8 @@ class Sample(NamedTuple):
     mature: float | None
     end_ms: int
     figures: Mapping[str, float]
+    distinct: int | None = None
+    label_lag_s: float | None = None
 
 
 def text(samples: Sequence[Sample]) -> bytes:
@@ -80,6 +91,10 @@ def _families(samples: Sequence[Sample]) -> Iterator[GaugeMetricFamily]:
     yield _gauge(PerformanceMetric.LABELLED, zip(names, (one.labelled for one in samples), strict=True))
     mature = [(name, one.mature) for name, one in zip(names, samples, strict=True) if one.mature is not None]
     yield _gauge(PerformanceMetric.MATURE, mature)
+    distinct = [(name, one.distinct) for name, one in zip(names, samples, strict=True) if one.distinct is not None]
+    yield _gauge(PerformanceMetric.DISTINCT, distinct)
+    lags = [(name, one.label_lag_s) for name, one in zip(names, samples, strict=True) if one.label_lag_s is not None]
+    yield _gauge(PerformanceMetric.LABEL_LAG, lags)
     yield _gauge(PerformanceMetric.END, zip(names, (one.end_ms / 1000 for one in samples), strict=True))
 
 

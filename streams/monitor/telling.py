@@ -107,6 +107,7 @@ def as_json(line: Told) -> dict[str, Any]:
         "pending": found.pending,
         "expired": found.expired,
         "misfits": found.misfits,
+        "distinct_scores": found.distinct,
         "mature": found.mature,
         "figures": {name: _json(figure) for name, figure in found.figures.items()},
         "calibration": [one._asdict() for one in found.bins],

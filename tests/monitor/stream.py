@@ -13,7 +13,7 @@ import numpy as np
 from streams import schemas_dir
 from streams.avro.encode import Encoder, encode_one
 from streams.avro.schema import parse
-from streams.contracts import Reading
+from streams.contracts import Reading, Snapshot
 from streams.dedupe import salt
 from streams.kafka.partitioner import partition_of
 from streams.monitor.app import App
@@ -144,7 +144,8 @@ def batch(records: Sequence[Record], partitions: int, begin: Mapping[TP, int]) -
 class Monitor:
     """The monitor over a memory store; what it publishes is kept as a compacted topic keeps it."""
 
-    def __init__(self, partitions: int = 1, **changes: Any) -> None:
+    def __init__(self, partitions: int = 1, snapshot: Snapshot = SNAPSHOT, **changes: Any) -> None:
+        self.snapshot = snapshot
         self.app, self.store, self.now = app(partitions, **changes), MemoryStore(), 0.0
         for partition in range(partitions):
             self.store.open(partition)
@@ -167,7 +168,7 @@ class Monitor:
         """Read one batch, and commit what comes of it."""
         if not records:
             return None
-        rows = read(batch(records, self.app.partitions, self.positions), SNAPSHOT, self.app)
+        rows = read(batch(records, self.app.partitions, self.positions), self.snapshot, self.app)
         assert not rows.held
         step = self.fold.decide(rows)
         self._commit(step)

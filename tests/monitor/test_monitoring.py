@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams import monitoring
 from streams.dedupe import identities
 from streams.monitor.windows import DELAY, MISFIT, Window, window_key
 from streams.reasons import Reason
+from streams.records import Lease
 from tests.monitor.stream import HOUR_MS, LABELS, RESULTS, RULES, Monitor, Record, label, result, run
 
 SIMPLE = [result("a", 0.9, 5), result("b", 0.2, 6), label("a", "lost", 9 * HOUR_MS), label("b", "lost", 30 * HOUR_MS)]
@@ -212,3 +214,20 @@ def test_a_retention_that_is_long_enough_changes_nothing(seed: int, cuts: list[i
     clock(whole := run(records), 2 * LATER)
     assert freeing.digest() == whole.digest()
     assert len(freeing.store.items(0)) < 40
+
+
+def test_many_windows_that_are_due_at_once_are_published_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is bounded, all are published, and nobody waits for ever."""
+    monkeypatch.setattr(monitoring, "STEP_BYTES", 2_000)
+    monitor, records = Monitor(), [result(f"r{number}", 0.5, number * HOUR_MS) for number in range(200)]
+    monitor.feed(records)
+    sizes, before = [], len(monitor.decoded())
+    monitor.now += 1_000
+    while (step := monitor.fold.due(lambda: Lease(1, None))) is not None:
+        monitor._commit(step)
+        sizes.append(sum(len(value or b"") for block in step.emits for value in block.values))
+    assert len(monitor.decoded()) == 201, "a part a window, and the tally"
+    assert before < 100
+    assert len(sizes) > 3
+    assert max(sizes) < 2_000 + 500, "one window more than the bound at most"
+    assert monitor.verdict().waiting == 0

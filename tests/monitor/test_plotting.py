@@ -41,5 +41,5 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     """With what to do about it."""
     with pytest.raises(ConfigError, match=r"one of \.svg, \.png, \.pdf"):
         plot(LINES, tmp_path / "one.gif", "loans")
-    with pytest.raises(SetupError, match="No such file"):
+    with pytest.raises(SetupError, match="there is no folder"):
         plot(LINES, tmp_path / "nowhere" / "one.png", "loans")

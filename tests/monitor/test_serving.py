@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.metrics.performance import PerformanceMetric, text
 from streams.performance_serving import Published
-from tests.monitor.stream import HOUR_MS, RULES, Monitor, label, result, run
+from tests.monitor.stream import HOUR_MS, RESULTS, RULES, Monitor, label, result, run
 
 RECORDS = [
     record
@@ -32,7 +32,21 @@ def test_the_newest_window_and_the_newest_that_is_mature() -> None:
     assert [30 * HOUR_MS, 6 * HOUR_MS] == [found["0", which].end_ms for which in ("newest", "mature")]
     assert (1, 1, 0.0) == found["1", "newest"][4:7]
     assert (1, 1, 1.0) == found["1", "mature"][4:7]
+    assert [1, 1] == [found["0", which].distinct for which in ("newest", "mature")]
     assert "auc" not in found["0", "newest"].figures, "it is undefined for one class"
+
+
+def test_how_far_labels_are_behind() -> None:
+    """In the predictions' event time; a withdrawal takes the newest one back, and without any label nothing is said."""
+    silent = [one for one in RECORDS if one.topic == RESULTS]
+    assert {None} == {one.label_lag_s for one in published(run(silent)).samples(None)}
+    some = [*silent, label("r10", "lost", 5 * HOUR_MS + 1), label("r40", "lost", 20 * HOUR_MS + 1)]
+    lags = {(one.version, one.window): one.label_lag_s for one in published(run(some)).samples(None)}
+    assert 9 * 3_600 == lags["0", "newest"]
+    assert lags["1", "newest"] is None
+    gone = [*some, label("r40", None, 21 * HOUR_MS, withdrawn=True, version=2)]
+    lags = {(one.version, one.window): one.label_lag_s for one in published(run(gone)).samples(None)}
+    assert 24 * 3_600 == lags["0", "newest"]
 
 
 def test_what_is_exposed_is_what_is_listed() -> None:

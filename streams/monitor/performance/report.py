@@ -50,6 +50,9 @@ class Report(NamedTuple):
     """The reliability diagram, of a model of two classes."""
     delays: tuple[int, ...]
     """How many labels have each delay, by `windows.DELAY_EDGES_MS`."""
+    distinct: int | None = None
+    """How many different scores there are, of a model of two classes: what a window must keep, and whether an AUC rests on
+    more than a few steps."""
 
 
 def report(blocks: Sequence[Block], rules: Rules, as_of_ms: int, absence: bytes | None = None) -> Report:
@@ -77,6 +80,7 @@ def report(blocks: Sequence[Block], rules: Rules, as_of_ms: int, absence: bytes 
         figures,
         bins,
         _delays(blocks),
+        _distinct(blocks) if isinstance(rules.task, Binary) else None,
     )
 
 
@@ -155,6 +159,11 @@ def _classes(matrices: Sequence[Ints], size: int) -> Classes:
 
 def _pairs(counts: Iterable[tuple[int, int]]) -> Ints:
     return np.array([*counts], dtype=np.int64).reshape(-1, 2)
+
+
+def _distinct(blocks: Sequence[Block]) -> int:
+    """Return how many different scores there are, whichever class was picked."""
+    return len({int.from_bytes(key[1:], "big") >> 1 for block in blocks for key in block.rows if key[:1] == b"s"})
 
 
 def _delays(blocks: Sequence[Block]) -> tuple[int, ...]:
