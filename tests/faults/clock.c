@@ -1,12 +1,14 @@
 /* A time of day that is wrong by as many seconds as the file WRONG_CLOCK says (64 bits); it may jump. Only the time of day:
- * waiting goes by the monotonic clock. */
+ * waiting goes by the right one. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 
 static const volatile int64_t *wrong_s;
@@ -40,4 +42,28 @@ time_t time(time_t *now) {
   clock_gettime(CLOCK_REALTIME, &at);
   if (now) *now = at.tv_sec;
   return at.tv_sec;
+}
+
+/* Who waits until a time of day has asked for it here, and the kernel knows the right one. A time that is no time of day (the
+ * monotonic clock's) is left alone: it is smaller. */
+static const struct timespec *righted(const struct timespec *until, struct timespec *here) {
+  if (!wrong_s || until->tv_sec < 1000000000) return until;
+  *here = *until;
+  here->tv_sec -= *wrong_s;
+  return here;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+  static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+  struct timespec here;
+  if (!wait) wait = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+  return wait(cond, mutex, righted(until, &here));
+}
+
+int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex, const struct timespec *restrict until) {
+  static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+  struct timespec here;
+  if (!wait) wait = (int (*)(cnd_t *, mtx_t *, const struct timespec *))dlsym(RTLD_NEXT, "cnd_timedwait");
+  return wait(cond, mutex, righted(until, &here));
 }

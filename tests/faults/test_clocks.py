@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 from streams.dev import Stack
 from streams.errors import Fenced
@@ -52,6 +53,32 @@ def test_a_coordinator_whose_clock_is_ahead(stack: Stack, unique: str, tmp_path:
             judge(app, seed, reader=reader, feeder=feeder).right()
         finally:
             app.stop()
+
+
+@needs_compiler
+def test_workers_whose_clocks_are_days_apart(application: Application, tmp_path: Path, seed: int) -> None:
+    """And jump, and hand their partitions to each other: nothing that is decided asks a worker for the time of day."""
+    app, clocks = (
+        application,
+        [Clock(tmp_path / f"clock-{number}", wrong_s) for number, wrong_s in enumerate((9 * DAY_S, -9 * DAY_S))],
+    )
+    reader, feeder = Reader(app), Feeder(app, 4_000, 500, seed)
+    workers = []
+    for number, clock in enumerate(clocks):
+        with patch.dict(os.environ, clock.environ):
+            workers.append(app.start(f"t-{number:02d}", mutant="marks"))
+    until(lambda: all(reader.moments.values()), 60, what="answers on every partition")
+    for clock in clocks:
+        clock.jump(-clock.wrong_s)
+    reader.fault()
+    answers_everywhere(reader, feeder)
+    workers[0].terminate()
+    workers[0].wait(15)
+    feeder.done()
+    app.drained()
+    reader.fault()
+    assert [worker.poll() for worker in workers] == [0, None]
+    judge(app, seed, reader=reader, feeder=feeder).right()
 
 
 @needs_compiler

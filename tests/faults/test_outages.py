@@ -17,6 +17,7 @@ from streams.dev import Stack
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
 from tests.faults.attack import right
+from tests.faults.registries import between
 from tests.integration.application import Application, until
 
 
@@ -78,6 +79,37 @@ def test_a_registry_that_is_down_holds_only_what_is_new(stack: Stack, unique: st
     finally:
         stack.start_missing()
         app.stop()
+
+
+def test_a_registry_that_is_slow_keeps_nobody_waiting(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """Three seconds for an answer: who brings a new id waits for it; the other partitions are answered meanwhile, as fast."""
+    with between(stack) as (registry, where):
+        app = Application(where, unique, tmp_path, partitions=4)
+        try:
+            app.ask(["warm-up"])
+            app.start()
+            app.drained()
+            new_id, key = app.evolve(), b"held"
+            registry.slow_s = 3.0
+            held = app.value("held")
+            app.send([(key, held[:1] + new_id.to_bytes(4, "big") + held[5:] + b"\0")])
+            others = [tp for tp in app.tps() if tp.partition != app.partition(key)]
+            longest, rounds = 0.0, 0
+            while app.lag_of([*{*app.tps()} - {*others}]) > 0:
+                app.ask(
+                    name
+                    for number in range(40)
+                    if app.partition((name := f"r{rounds}-{number}").encode()) != app.partition(key)
+                )
+                longest = max(longest, until(lambda: app.lag_of(others) == 0, 20, what="the other partitions"))
+                rounds += 1
+            assert rounds > 3, "it took long"
+            assert longest < 2.0, "and nobody else waited for it"
+            assert app.kinds()["NOT_ACCEPTED"] == 1
+            right(app)
+        finally:
+            registry.slow_s = 0.0
+            app.stop()
 
 
 def test_a_hold_is_found_again_by_the_next_worker(stack: Stack, unique: str, tmp_path: Path) -> None:

@@ -1,11 +1,6 @@
 """What somebody with Kafka's own tools, or a registry, can do to an application that runs."""
 
-import http.server
 import json
-import threading
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +13,8 @@ from streams.dev import Stack
 from streams.errors import OffsetsError, SetupError
 from streams.records import TP
 from tests.faults.attack import right
-from tests.integration.application import QUICK, Application, Place, documented, until
+from tests.faults.registries import between
+from tests.integration.application import QUICK, Application, documented, until
 from tests.models import small_packages
 
 NOTICED_S = 30.0
@@ -113,44 +109,6 @@ def test_a_changelog_whose_records_are_deleted(alert: Application) -> None:
     right(app)
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
-    """Passes questions on to a registry; while it lies, it gives the schema of one id for another's."""
-
-    registry = ""
-    lie: tuple[int, int] | None = None
-    told = 0
-
-    def do_GET(self) -> None:
-        path, (asked, given) = self.path, self.lie or (0, 0)
-        if asked and path.split("?")[0].endswith(f"/schemas/ids/{asked}"):
-            path = path.replace(f"/schemas/ids/{asked}", f"/schemas/ids/{given}")
-            type(self).told += 1
-        self._pass(urllib.request.Request(self.registry + path))
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        kind = {"Content-Type": self.headers["Content-Type"]}
-        self._pass(urllib.request.Request(self.registry + self.path, body, kind, method=self.command))
-
-    do_PUT = do_POST
-
-    def _pass(self, question: urllib.request.Request) -> None:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with direct.open(question, timeout=10) as answer:
-                status, body = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, body = error.code, error.read()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 def of_other_names(app: Application) -> int:
     """Register a schema that reads every byte of a request, and gives its values other names; return its id."""
     schema = documented(small_packages.CONTRACT)
@@ -163,31 +121,24 @@ def test_a_registry_that_lies(stack: Stack, unique: str, tmp_path: Path) -> None
     """Another schema under an id: who knows the id is not moved; who asks gets a contract that the model never accepted,
     and refuses. Nothing is scored by a wrong schema; told the truth again, the next one answers again.
     """
-    address = urllib.parse.urlsplit(stack.registry_url)
-
-    class Here(Liar):
-        registry = f"http://{address.netloc}"
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        where = Place(stack.bootstrap, f"http://127.0.0.1:{server.server_port}{address.path}")
+    with between(stack) as (registry, where):
         app = Application(where, unique, tmp_path, partitions=4, more=QUICK)
         try:
             worker = app.start()
             app.ask(f"r{number}" for number in range(100))
             app.drained()
-            Here.lie = (app.schema_id, of_other_names(app))
+            registry.lie = (app.schema_id, of_other_names(app))
             app.ask(f"s{number}" for number in range(100))
             app.drained()
-            assert (0, {"SCORED": 200}) == (Here.told, dict(app.kinds()))
+            assert (0, {"SCORED": 200}) == (registry.told, dict(app.kinds()))
             worker.terminate()
             worker.wait(15)
             worker = app.start()
             app.ask(f"t{number}" for number in range(100))
             app.drained()
-            assert Here.told > 0
+            assert registry.told > 0
             assert dict(app.kinds()) == {"SCORED": 200, "NOT_ACCEPTED": 100}
-            Here.lie = None
+            registry.lie = None
             worker.terminate()
             worker.wait(15)
             app.start()
@@ -197,4 +148,3 @@ def test_a_registry_that_lies(stack: Stack, unique: str, tmp_path: Path) -> None
             right(app)
         finally:
             app.stop()
-            server.shutdown()
