@@ -108,7 +108,6 @@ def assemble_rekeyer(settings: Settings, slot: Slot, observer: Observer) -> Part
     dlq = settings.dlq(topic)
     app = rekeying.App(
         group=group,
-        labels=topic,
         keyed=settings.labels_keyed,
         keyed_partitions=settings.partitions,
         dlq={topic: dlq},

@@ -2,37 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from streams.headers import label_headers
-from streams.pipeline import Rows, record_keys
+from streams.pipeline import Reads, Rows, record_keys
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
 from streams.records import TP, Block, Detail, Headers, Lease, Origin, Step
 
 
-class App(NamedTuple):
-    """What the fold must know; everything here is fixed while a worker runs."""
+@dataclass(frozen=True, kw_only=True)
+class App(Reads):
+    """What the fold must know: it reads labels as their senders key them."""
 
-    group: str
-    labels: str
-    """The topic of labels, as their senders key them."""
     keyed: str
     """The topic that they are copied to."""
     keyed_partitions: int
-    dlq: Mapping[str, str]
-    """Dead-letter topic of the topic of labels."""
-    dlq_bytes: Mapping[str, int]
-    """The largest record that it takes, by its name."""
-    topic_ids: Mapping[str, bytes]
-    """16-byte id of the topic of labels."""
-    changelog_id: bytes
-    partitions: int
-    """Of the topic of labels."""
-    partition_of: Callable[[bytes, int], int]
-    salt: bytes
-    key_bytes: int
 
 
 class Rekeying:

@@ -1,9 +1,9 @@
 """Dead letters: requests whose identity could not be read, set aside untouched. Room: pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from streams.headers import dead_letter_headers
+from streams.pipeline.app import Reads
 from streams.pipeline.outcomes import said
 from streams.reasons import Reason
 from streams.records import Batch, Block, Detail, Origin
@@ -12,23 +12,7 @@ OVERHEAD_BYTES = 512
 """What a record costs beside its key, value and headers: the framing of record and batch, with room to spare."""
 
 
-class SetsAside(Protocol):
-    """What must be known to set records aside."""
-
-    @property
-    def topic_ids(self) -> Mapping[str, bytes]:
-        """16-byte id of each topic that is read."""
-
-    @property
-    def dlq(self) -> Mapping[str, str]:
-        """Dead-letter topic of each topic that has one."""
-
-    @property
-    def dlq_bytes(self) -> Mapping[str, int]:
-        """The largest record that each dead-letter topic (by name) takes."""
-
-
-def fits(batch: Batch, row: int, app: SetsAside) -> bool:
+def fits(batch: Batch, row: int, app: Reads) -> bool:
     """Return whether the request can be set aside in full, with its headers and ours."""
     dlq = app.dlq[batch.tps[batch.tp[row]].topic]
     carried = sum(len(name) + len(value or b"") + 16 for name, value in batch.headers[row] or ())
@@ -38,7 +22,7 @@ def fits(batch: Batch, row: int, app: SetsAside) -> bool:
 
 
 def dead_letters(
-    batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail], app: SetsAside
+    batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail], app: Reads
 ) -> list[Block]:
     """Return the original records, untouched, with headers that say where they lay and what is wrong.
 

@@ -5,6 +5,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import fastavro
@@ -77,7 +78,7 @@ def app(partitions: int, **changes: Any) -> App:
         part=Encoder(PART_SCHEMA),
         part_prefix=b"\0\0\0\0\3",
     )
-    return whole._replace(**changes)
+    return replace(whole, **changes)
 
 
 class Record(NamedTuple):

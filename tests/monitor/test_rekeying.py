@@ -25,7 +25,6 @@ SNAPSHOT = {
 }
 APP = App(
     group="loans.rekey",
-    labels=LABELS,
     keyed=KEYED,
     keyed_partitions=8,
     dlq={LABELS: f"{LABELS}.dlq"},

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import fastavro
@@ -64,7 +65,7 @@ def app(**changes: Any) -> App:
         outcome=Encoder(PRODUCTS["outcome"]),
         outcome_prefix=b"\0\0\0\0\2",
     )
-    return whole._replace(**changes)
+    return replace(whole, **changes)
 
 
 class AmountModel:

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -182,7 +183,7 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
 def test_lanes_assigned_apart_stop_the_worker() -> None:
     """Partition i of every lane shares one store: one worker must own them all."""
     log = Log(requests(1))
-    log.app = log.app._replace(topic_ids={**log.app.topic_ids, "loans.requests.bulk": b"B" * 16})
+    log.app = replace(log.app, topic_ids={**log.app.topic_ids, "loans.requests.bulk": b"B" * 16})
     log.topic_ids = dict(log.app.topic_ids)
     with pytest.raises(Stop, match=r"loans\.requests\.bulk"):
         live(log)
@@ -193,7 +194,7 @@ def test_a_topic_that_was_recreated_is_named_although_its_offsets_went_with_it()
     log = Log(numbered([sent("a")]))
     live(log)
     log.topic_ids[LANE] = b"N" * 16
-    log.app = log.app._replace(topic_ids=dict(log.topic_ids))
+    log.app = replace(log.app, topic_ids=dict(log.topic_ids))
     log.committed = dict.fromkeys(log.committed)
     with pytest.raises(OffsetsError, match="TOPIC_RECREATED"):
         live(log)
@@ -219,7 +220,7 @@ def test_a_changelog_recreated_under_live_workers_is_noticed_by_the_next_recover
     log.changelog_id = b"N" * 16
     with pytest.raises(OffsetsError, match=r"CHANGELOG_RECREATED.*while this worker ran"):
         live(log)
-    log.app = log.app._replace(changelog_id=log.changelog_id)
+    log.app = replace(log.app, changelog_id=log.changelog_id)
     with pytest.raises(OffsetsError, match=r"CHANGELOG_RECREATED.*a worker that was there before"):
         live(log)
     assert [] == log.terminals

@@ -6,6 +6,7 @@ real broker are caught in `tests/faults`.
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -177,7 +178,7 @@ def wrong_partition_accepted(patch: Patch) -> None:
 
     def anywhere(batch: Batch, snapshot: Any, app: Any) -> Any:
         lie = {key: batch.tps[tp].partition for key, tp in zip(batch.keys, batch.tp.tolist(), strict=True)}
-        return read(batch, snapshot, app._replace(partition_of=lambda key, _: lie.get(key, 0)))
+        return read(batch, snapshot, replace(app, partition_of=lambda key, _: lie.get(key, 0)))
 
     patch.setattr(loop_room, "read", anywhere)
 
@@ -204,7 +205,7 @@ def window_never_ends(patch: Patch) -> None:
     patch.setattr(
         scoring,
         "plan",
-        lambda rows, seen, model, app, refused: plan(rows, seen, model, app._replace(window_ms=1 << 60), refused),
+        lambda rows, seen, model, app, refused: plan(rows, seen, model, replace(app, window_ms=1 << 60), refused),
     )
 
 
