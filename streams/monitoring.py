@@ -32,7 +32,7 @@ from streams.monitor.state import (
 )
 from streams.monitor.tasks import Row
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
-from streams.pipeline import Rows
+from streams.pipeline import Refusals, Rows
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.ports import Observer, Stage, Store
@@ -64,7 +64,7 @@ class Monitoring:
         self._published: list[tuple[int, bytes]] = []
         """What the last step publishes; it is published when the step is committed."""
         self._changed: dict[int, set[bytes]] = {}
-        self._refused: set[tuple[TP, int]] = set()
+        self._refused = Refusals()
         self._swept: dict[int, int] = {}
         """Of each partition, the hour in which sealed windows were last looked for."""
 
@@ -98,11 +98,7 @@ class Monitoring:
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Count this record as one that cannot be set aside; False if it was refused before."""
-        del reason, detail
-        if (at, offset) in self._refused:
-            return False
-        self._refused.add((at, offset))
-        return True
+        return self._refused.add(at, offset, reason, detail)
 
     def committed(self, step: Step) -> None:
         """Note what was published, and what has changed."""
@@ -111,7 +107,7 @@ class Monitoring:
             self._timetable.published(at, now)
         for partition, windows in self._changed.items():
             self._timetable.changed(partition, windows)
-        self._refused = {at for at in self._refused if at[1] >= step.next.get(at[0], 0)}
+        self._refused.committed(step)
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction that counts what retention deleted before it was read."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from streams.headers import label_headers
-from streams.pipeline import Reads, Rows, record_keys
+from streams.pipeline import Reads, Refusals, Rows, record_keys
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
@@ -30,7 +30,7 @@ class Rekeying:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
+        self._refused = Refusals()
 
     def decide(self, rows: Rows) -> Step:
         """Copy what can be copied, and set aside the rest."""
@@ -56,14 +56,11 @@ class Rekeying:
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Set this label aside from now on; False if it was refused before."""
-        if (at, offset) in self._refused:
-            return False
-        self._refused[at, offset] = reason, detail
-        return True
+        return self._refused.add(at, offset, reason, detail)
 
     def committed(self, step: Step) -> None:
         """Forget the refusals that are committed."""
-        self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
+        self._refused.committed(step)
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction that goes on behind what retention deleted before it was read."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from streams.pipeline import App, Plan, Rows, followers, gap, not_finite, plan, settle
+from streams.pipeline import App, Plan, Refusals, Rows, followers, gap, not_finite, plan, settle
 from streams.ports import Model, Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Detail, Floats, Lease, Step
@@ -22,7 +22,7 @@ class Scoring:
 
     def __init__(self, app: App, model: Model, store: Store, observer: Observer) -> None:
         self.app, self.model, self._store, self._observer = app, model, store, observer
-        self._refused: dict[tuple[TP, int], tuple[Reason, Detail]] = {}
+        self._refused = Refusals()
 
     def decide(self, rows: Rows) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
@@ -42,15 +42,11 @@ class Scoring:
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Refuse this request from now on; False if it was refused before."""
-        if (at, offset) in self._refused:
-            return False
-        self._refused[at, offset] = reason, detail
-        return True
+        return self._refused.add(at, offset, reason, detail)
 
     def committed(self, step: Step) -> None:
         """Forget the refusals that are committed."""
-        if self._refused:
-            self._refused = {at: why for at, why in self._refused.items() if at[1] >= step.next.get(at[0], 0)}
+        self._refused.committed(step)
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction of the GAP record."""
