@@ -23,6 +23,7 @@ MAY: dict[str, set[str]] = {
     "recovery": {"hall", "pipeline"},
     "loop": {"hall", "pipeline", "recovery"},
     "scoring": {"hall", "pipeline"},
+    "rekeying": {"hall", "pipeline"},
     "supervisor": {"hall", "slots"},
     "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics", "monitor", "parts"},
@@ -46,11 +47,11 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "monitor", "monitoring"] + [
+PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "rekeying", "monitor", "monitoring"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     "showing", "doctor/findings", "doctor/clock"] + [
-    f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report", "labels")
+    f"verify/{name}" for name in ("book", "ledger", "conservation", "identities", "report", "labels", "copies")
 ] + [
     f"metrics/{name}" for name in ("catalogue", "figures", "health", "exposition")
 ]  # fmt: skip
