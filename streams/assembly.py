@@ -23,6 +23,7 @@ from streams.models.packages import Loaded, load, unaccepted
 from streams.models.store import open_store
 from streams.pipeline import App, Fold
 from streams.ports import Contracts, Edges, Observer
+from streams.records import TP
 from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
@@ -45,7 +46,7 @@ class Parts(NamedTuple):
     settings: Settings
     slot: Slot
 
-    def loop(self, watch: Callable[[float], None], wait: Callable[[float], bool]) -> Loop:
+    def loop(self, watch: Callable[[float], None], wait: Callable[[float], bool], trial: Mapping[TP, range]) -> Loop:
         """Return the loop over these parts."""
         batch, limits = self.settings.batch, self.settings.limits
         return Loop(
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
             watch=watch,
             wait=wait,
             note=self.slot.note,
+            trial=trial,
         )
 
 

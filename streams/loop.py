@@ -6,14 +6,16 @@ tests the same path.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import structlog
 
 from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
-from streams.pipeline import Fold, Rows, read
+from streams.pipeline import Fold, Rows, read, select
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
@@ -51,6 +53,7 @@ class Loop:
         watch: re-arms the watchdog with so many seconds.
         wait: sleeps for some seconds, or less if the worker is asked to stop; says whether it is.
         note: told the coordinates of a batch before anything is made of its bytes, and "" when that is done.
+        trial: offsets that workers died over: each record is noted, read and decided alone before anything is made of the batch.
         clock: monotonic seconds.
     """
 
@@ -66,6 +69,7 @@ class Loop:
         watch: Callable[[float], None],
         wait: Callable[[float], bool],
         note: Callable[[str], None] = lambda _: None,
+        trial: Mapping[TP, range] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._edges, self._observer = edges, edges.observer
@@ -73,6 +77,7 @@ class Loop:
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
+        self._trial = trial
         self._owned: frozenset[TP] = frozenset()
         self._started = False
         """Whether what is owned is restored: only then may anything be committed."""
@@ -92,6 +97,8 @@ class Loop:
             self._recover(got)
             self._observer.passed(Stage.RECOVER)
         elif got.size:
+            if self._trial:
+                self._try(got)
             self._note(_coordinates(got))
             rows = self._read(got)
             self._hold(rows)
@@ -103,6 +110,17 @@ class Loop:
         elif self._started and (step := self._fold.due(self._edges.source.lease)) is not None:
             self._finish(got, step)
         self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
+
+    def _try(self, batch: Batch) -> None:
+        """Look at each suspect alone, and do nothing with what comes of it: if it ends this process, its trace names it."""
+        for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
+            if offset in self._trial.get(batch.tps[tp], ()):
+                self._watch(self._turn_s)
+                one = select(batch, np.array([row]))
+                self._note(_coordinates(one))
+                rows = self._read(one)
+                if rows.batch.size:
+                    self._fold.decide(rows)
 
     def _read(self, batch: Batch) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
@@ -234,5 +252,6 @@ def _coordinates(batch: Batch) -> str:
     ranges = []
     for i, tp in enumerate(batch.tps):
         offsets = batch.offset[batch.tp == i]
-        ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
+        if len(offsets):
+            ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
     return ", ".join(ranges)

@@ -133,8 +133,8 @@ class Monitoring:
     def _refuse(self, read: Events, rows: Rows) -> Events:
         batch = rows.batch
         for row in range(batch.size) if self._refused else ():
-            if (batch.tps[batch.tp[row]], int(batch.offset[row])) in self._refused:
-                read.reason[row] = Reason.UNPRODUCIBLE
+            if why := self._refused.get((batch.tps[batch.tp[row]], int(batch.offset[row]))):
+                read.reason[row], read.detail[row] = why
         return read
 
     def _joined(self, partition: int, found: Sequence[Event], append_ms: Sequence[int], fates: Counter[str]) -> Changes:

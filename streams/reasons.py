@@ -37,6 +37,7 @@ class Reason(IntEnum):
     GAP = 20
     START = 21
     NOT_REPRESENTABLE = 22
+    POISON_PILL = 23
 
 
 class About(NamedTuple):
@@ -87,6 +88,10 @@ REASONS: dict[Reason, About] = {
     Reason.NOT_REPRESENTABLE: About("outcomes", "Field {field} is {value}; the model's numbers reach from {rule}."),
     Reason.SCORE_NOT_FINITE: About("outcomes", "The model's answer was {value}, which is not a finite number."),
     Reason.UNPRODUCIBLE: About("outcomes", "The request is too large to be answered or set aside in full: {value}."),
+    Reason.POISON_PILL: About(
+        "outcomes",
+        "Worker after worker died while it answered this request alone, so it was set aside. Whoever runs the application must look at its model.",
+    ),
     Reason.DUPLICATE: About(
         "outcomes", "This request was answered before; the first answer stands and is repeated here."
     ),

@@ -1,8 +1,9 @@
 """The supervisor: one process a slot, started again when it dies, ended with its supervisor.
 
 A worker's first restart is immediate (static membership gives its partitions back in about a second); further ones
-back off. A worker that stops for a reason that a restart cannot cure stays down; so does one that dies again and
-again over the same batch, and the message names it; and so does one that is fenced again and again. The other slots go on.
+back off. A worker that stops for a reason that a restart cannot cure stays down; so does one that is fenced again and again.
+Of a batch that workers die over again and again the one record is found, by looking at each alone, and refused; where it is not
+one record, or there are too many, the slot stays down, and the message names the batch. The other slots go on.
 """
 
 import os
@@ -17,6 +18,7 @@ from types import FrameType
 
 import structlog
 
+from streams import suspects
 from streams.errors import (
     ConfigError,
     Fenced,
@@ -28,6 +30,7 @@ from streams.errors import (
     Unreachable,
 )
 from streams.slots import RESTARTS, last_progress, positions, restarts_text
+from streams.suspects import SUSPECTS
 
 log = structlog.get_logger()
 
@@ -39,6 +42,10 @@ OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code, Fen
 """Exit codes that say that the world was in trouble, not the batch."""
 DEATHS_MAX = 5
 """So many deaths in a row over batches that begin at the same place stop the slot."""
+TRIAL_AFTER, ALONE_MAX = 2, 3
+"""After so many of them the batch's records are looked at one by one; one that so many workers died over alone is refused."""
+CONDEMNED_MAX, CONDEMNED_S = 3, 600.0
+"""So many refused records in so long a time are no fault of the records: the slot stays down."""
 FENCES_MAX, FENCES_S = 20, 600.0
 """So many fences in so long a time are no trouble of the broker's: another host runs a worker under the same name."""
 GRACE_S = 30.0
@@ -59,6 +66,12 @@ class _Child:
         """Final exit code, once the slot stays down."""
         self.deaths: dict[str, tuple[str, int]] = {}
         """Of each topic-partition: where the last batch that a worker died over began, and how often in a row."""
+        self.trial = ""
+        """The batch whose records the next worker looks at one by one."""
+        self.alone = "", 0
+        """The record that the last worker died over alone, and how many in a row did."""
+        self.condemned: dict[str, float] = {}
+        """Records that the next worker refuses, and since when."""
         self.fences: list[float] = []
         """When its workers ended because they were fenced, lately."""
         self.ends: Counter[int] = Counter()
@@ -68,7 +81,7 @@ class _Child:
 
     def start(self) -> None:
         # its standard input is a pipe from us: when we die it ends, and the worker follows
-        told = os.environ | {RESTARTS: restarts_text(self.ends)}
+        told = os.environ | {RESTARTS: restarts_text(self.ends), SUSPECTS: suspects.told(self.trial, [*self.condemned])}
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True, env=told)
         self.started = time.monotonic()
 
@@ -145,7 +158,7 @@ class Supervisor:
         log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)
 
     def _hopeless(self, child: _Child, code: int) -> bool:
-        """Return whether the worker died again and again over batches that begin at the same place.
+        """Return whether the worker died again and again over batches that begin at the same place, and nothing can be done.
 
         What else is in a batch depends on what has come meanwhile; a partition whose position never moves is stuck.
         """
@@ -155,9 +168,26 @@ class Supervisor:
         for at, first in positions(batch).items():
             known, deaths = child.deaths.get(at, (first, 0))
             child.deaths[at] = first, deaths + 1 if known == first else 1
-        if max((child.deaths[at][1] for at in positions(batch)), default=0) < DEATHS_MAX:
+        deaths = max((child.deaths[at][1] for at in positions(batch)), default=0)
+        if not suspects.alone(batch):
+            child.alone = "", 0
+            child.trial = batch if deaths >= TRIAL_AFTER else child.trial
+        else:
+            child.alone = batch, child.alone[1] + 1 if child.alone[0] == batch else 1
+            if child.alone[1] >= ALONE_MAX and self._condemned(child, batch):
+                return False
+        if deaths < DEATHS_MAX:
             return False
         log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
+        return True
+
+    def _condemned(self, child: _Child, record: str) -> bool:
+        """Have a record refused; False if there were too many lately."""
+        now = time.monotonic()
+        if sum(since > now - CONDEMNED_S for since in child.condemned.values()) >= CONDEMNED_MAX:
+            return False
+        child.condemned[record] = now
+        log.error("a record is refused: workers die over it, again and again", slot=child.name, record=record)
         return True
 
     def _fought_over(self, child: _Child, code: int) -> bool:

@@ -21,7 +21,10 @@ import structlog
 from streams.config import Settings, load
 from streams.errors import Fenced, Stop
 from streams.logs import to_stderr
+from streams.reasons import Reason
+from streams.records import Detail
 from streams.slots import Slot, slots_dir
+from streams.suspects import heard
 
 if TYPE_CHECKING:
     from streams.ports import Source
@@ -53,8 +56,10 @@ def run(kind: str, settings: Settings, slot: Slot, stopping: threading.Event) ->
         faulthandler.dump_traceback_later(seconds, exit=True)
         meter.progressed()
 
-    parts = assemble(settings, slot, meter)
-    loop = parts.loop(watch, stopping.wait)
+    parts, suspects = assemble(settings, slot, meter), heard(os.environ)
+    for tp, offset in suspects.condemned:
+        parts.fold.refuse(tp, offset, Reason.POISON_PILL, Detail())
+    loop = parts.loop(watch, stopping.wait, suspects.trial)
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from streams.errors import Fenced, OutcomeUnknown, SlotTaken, Unreachable
+from streams.records import TP
 from streams.slots import RESTARTS, Slot, last_progress, restarts
-from streams.supervisor import DEATHS_MAX, Supervisor
+from streams.supervisor import ALONE_MAX, CONDEMNED_MAX, DEATHS_MAX, TRIAL_AFTER, Supervisor
+from streams.suspects import SUSPECTS, Suspects, alone, heard, told
 
 CHILD = "import os, sys; n = int(open(sys.argv[1]).read() or 0) + 1; open(sys.argv[1], 'w').write(str(n)); "
 
@@ -59,6 +61,53 @@ def test_a_worker_that_dies_over_the_same_batch_again_and_again_stays_down(tmp_p
     other = [sys.executable, "-c", "pass"]
     assert signal.SIGSEGV == Supervisor({"a-00": command, "a-01": other}, tmp_path).run()
     assert str(DEATHS_MAX) == count.read_text()
+
+
+POISON = """
+import json, os, re
+said = json.loads(os.environ["STREAMS_SUSPECTS"])
+trial, condemned = said["trial"], said["condemned"]
+def note(trace): open(progress, "w").write(trace)
+def die(trace): note(trace); os.kill(os.getpid(), 11)
+left = [at for at in poison if f"requests[0] {at}..{at}" not in condemned]
+if left:
+    first = max(begin, min(left) - 40)
+    die(f"requests[0] {left[0]}..{left[0]}" if trial else f"requests[0] {first}..{first + 99}, requests[1] {n}..{n}")
+note("")
+"""
+
+
+def poisoned(tmp_path: Path, *poison: int) -> tuple[list[str], Path]:
+    """A worker that dies over some records; it looks at each alone when it is told to."""
+    progress = tmp_path / "a-00" / "progress"
+    progress.parent.mkdir()
+    return child(tmp_path, f"begin, poison, progress = 7, {list(poison)}, {str(progress)!r}\n{POISON}")
+
+
+def test_the_record_that_workers_die_over_is_found_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deaths over a batch, three over a record alone; then the next worker goes on."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    command, count = poisoned(tmp_path, 25)
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    assert str(TRIAL_AFTER + ALONE_MAX + 1) == count.read_text()
+
+
+def test_too_many_such_records_are_not_the_records_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three are refused, and the fourth stops the slot: it is the model that kills its workers."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    command, count = poisoned(tmp_path, 25, 26, 40, 60)
+    assert signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
+    assert str(TRIAL_AFTER + CONDEMNED_MAX * ALONE_MAX + DEATHS_MAX) == count.read_text()
+
+
+def test_what_is_told_of_suspects_is_heard() -> None:
+    """Topics may have dots and dashes; a trace that was cut off says as much as it still does."""
+    trace = "a.b-c[3] 7..9, d[0] 5..5, e[1] 12"
+    assert Suspects({TP("a.b-c", 3): range(7, 10), TP("d", 0): range(5, 6)}, ((TP("f", 2), 8),)) == heard(
+        {SUSPECTS: told(trace, ["f[2] 8..8"])}
+    )
+    assert Suspects() == heard({})
+    assert [False, True, False, False] == [alone(one) for one in ("", "d[0] 5..5", "d[0] 5..6", "d[0] 5..5, e[0] 1..1")]
 
 
 def test_children_end_with_their_supervisor(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ MAY: dict[str, set[str]] = {
     "loop": {"hall", "pipeline", "recovery"},
     "scoring": {"hall", "pipeline"},
     "rekeying": {"hall", "pipeline"},
-    "supervisor": {"hall", "slots"},
+    "supervisor": {"hall", "slots", "suspects"},
+    "suspects": {"hall"},
     "metrics": {"hall", "metrics"},
     "verify": {"hall", "verify", "avro", "kafka", "registering", "topics", "monitor", "parts"},
     "init": {"hall", "init"},
@@ -47,7 +48,7 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "rekeying", "monitor", "monitoring"] + [
+PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "rekeying", "suspects", "monitor", "monitoring"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data"] + [
     "showing", "doctor/findings", "doctor/clock"] + [

@@ -106,8 +106,9 @@ def _without(rows: Rows, refused: Mapping[tuple[TP, int], tuple[Reason, Detail]]
         return rows
     batch, reason, detail, identity = rows.batch, list(rows.reason), dict(rows.detail), list(rows.identity)
     for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
-        if (batch.tps[tp], offset) in refused:
-            reason[row], detail[row] = refused[batch.tps[tp], offset]
+        why = refused.get((batch.tps[tp], offset))
+        if why is not None and not (why[0] is Reason.POISON_PILL and reason[row] is not Reason.NONE):
+            reason[row], detail[row] = why
             if reason[row] is Reason.UNPRODUCIBLE:
                 identity[row] = b""
     return rows._replace(reason=reason, detail=detail, identity=identity)

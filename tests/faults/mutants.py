@@ -4,6 +4,8 @@ They show that the oracle sees what it is there for.
 """
 
 import faulthandler
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from streams.loop import Loop
 from streams.ports import Assignment
 from streams.records import TP, Batch, Checkpoint, Ended, Lease, Outcome, Step
 
+DEADLY = 666.0
 WINDOW_S = 0.2
 """How long the moment is held open in which a kill would hurt."""
 
@@ -91,7 +94,7 @@ def epoch_after_consume() -> None:
 def slow_score() -> None:
     """The first three score calls take three seconds each; more, and the batch would shrink to one record."""
     naps = iter([3.0] * 3)
-    _scoring(lambda: time.sleep(next(naps, 0.0)))
+    _scoring(lambda _: time.sleep(next(naps, 0.0)))
 
 
 def auto_commit() -> None:
@@ -146,7 +149,7 @@ def slow_scores() -> None:
     """No mutant: the product itself, with a model that takes up to 0.3 s, now and then."""
     import random
 
-    _scoring(lambda: time.sleep(random.choice([0.0, 0.0, 0.0, 0.3]) * random.random()))
+    _scoring(lambda _: time.sleep(random.choice([0.0, 0.0, 0.0, 0.3]) * random.random()))
 
 
 def slow_restore() -> None:
@@ -168,7 +171,7 @@ def stuck_score() -> None:
     """The first score call of the first worker never returns, and holds the GIL."""
     flag = Path(sys.argv[2]).parent / "stuck"
 
-    def stuck() -> None:
+    def stuck(_: Any) -> None:
         if not flag.exists():
             flag.write_text("")
             import ctypes
@@ -178,11 +181,21 @@ def stuck_score() -> None:
     _scoring(stuck)
 
 
+def deadly_number() -> None:
+    """No mutant: the product itself, with a model whose native code dies over one number."""
+
+    def die(matrix: Any) -> None:
+        if (matrix == DEADLY).any():
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    _scoring(die)
+
+
 def unwatched_nap() -> None:
     """The first score call takes five seconds, and no watchdog ends the process over that."""
     faulthandler.dump_traceback_later = lambda *_, **__: None
     naps = iter([5.0])
-    _scoring(lambda: time.sleep(next(naps, 0.0)))
+    _scoring(lambda _: time.sleep(next(naps, 0.0)))
 
 
 def stuck_commit() -> None:
@@ -210,7 +223,7 @@ def _scoring(before: Any) -> None:
         score = fold.model.score
 
         def slow(matrix: Any) -> Any:
-            before()
+            before(matrix)
             return score(matrix)
 
         fold.model.score = slow
@@ -232,6 +245,7 @@ MUTANTS = {
     "slow-scores": slow_scores,
     "slow-restore": slow_restore,
     "stuck-score": stuck_score,
+    "deadly-number": deadly_number,
     "unwatched-nap": unwatched_nap,
     "stuck-commit": stuck_commit,
 }

@@ -1,17 +1,25 @@
-"""The monitor under attack: workers that are killed, again and again, and the counts that a batch computation says."""
+"""The monitor under attack: workers and brokers that are killed, again and again, and the counts that a batch computation says."""
 
 import hashlib
 import os
 import random
 import shutil
 import signal
-from collections.abc import Mapping
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from confluent_kafka import Producer
 
+from streams.avro.encode import encode_one
 from streams.dev import Stack
+from streams.errors import Unreachable
 from streams.kafka.admin import Admin
 from streams.monitor.labels import NOTHING, Known, Prediction, label, labelled, predicted, withdrawal
 from streams.monitor.reading import subject_key
@@ -22,12 +30,13 @@ from streams.monitor.windows import added, contribution
 from streams.monitor_assembly import Subject as Settled
 from streams.parts import read_parts
 from streams.performance import read
+from streams.records import TP
 from streams.slots import slots_dir
 from streams.verify.monitoring import verify_labels
-from tests.faults.attack import arm, taken
+from tests.faults.attack import arm, right, sizes, taken
 from tests.faults.instruments import POINTS, STARTING_POINTS
-from tests.integration.application import until
-from tests.integration.monitored import Monitored, Predicted, Said
+from tests.integration.application import Place, produce_all, until
+from tests.integration.monitored import LABEL, Monitored, Predicted, Said
 
 HOUR_MS = 3_600_000
 SEED = 20_130_301
@@ -143,6 +152,142 @@ def test_labels_that_are_keyed_otherwise_give_the_same_digest_under_kills(
         told(app, said)
     finally:
         app.stop()
+
+
+class Storm(NamedTuple):
+    """How hard it blows."""
+
+    requests: int
+    rate: int
+    faults: int
+
+
+class Asking(threading.Thread):
+    """Sends requests and what came true of them, some early, doubled, corrected or withdrawn, while a storm lasts."""
+
+    def __init__(self, app: Monitored, storm: Storm, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.app, self.storm, self.said = app, storm, list[Said]()
+        self.over, self.count = threading.Event(), 0
+        self._chance = random.Random(seed)
+        self.start()
+
+    def run(self) -> None:
+        """Send a tenth of a second's worth at a time."""
+        begun, step, waiting = time.monotonic(), self.storm.rate // 10, list[Said]()
+        producer, labels = self.app.producer(), self.app.producer(partitioner="consistent")
+        while not self.app.over.is_set() and (self.count < self.storm.requests or not self.over.is_set()):
+            names = [f"r{number}" for number in range(self.count, self.count + step)]
+            waiting += [one for name in names for one in self._truths(name)]
+            self._chance.shuffle(waiting)
+            records = [(name.encode(), self.app.value(name, delay=self._chance.uniform(-20, 60))) for name in names]
+            produce_all(producer, self.app.lanes[0], [*records, *self._chance.sample(records, step // 10)])
+            self._label(labels, waiting[step:])
+            del waiting[step:]
+            self.count += step
+            self.over.wait(max(0.0, begun + self.count / self.storm.rate - time.monotonic()))
+        self._label(labels, waiting)
+
+    def _label(self, producer: Producer, some: Sequence[Said]) -> None:
+        self.said += some
+        prefix = b"\0" + self.app.registered[f"{self.app.labels}-value"].to_bytes(4, "big")
+        records = ((None, prefix + encode_one(LABEL, one._asdict())) for one in some)
+        produce_all(producer, self.app.labels, records)
+
+    def _truths(self, name: str) -> list[Said]:
+        chance, known_at = self._chance, int(time.time() * 1_000)
+        said = [Said(name, chance.random() < 0.4, known_at, 1)] * chance.choice([0, 1, 1, 1, 2])
+        if said and chance.random() < 0.1:
+            said.append(Said(name, chance.random() < 0.4, known_at + 5, 2))
+        if said and chance.random() < 0.05:
+            said.append(Said(name, None, known_at + 9, 3, withdrawn=True))
+        return said
+
+
+@sizes("storm", Storm(3_000, 300, 6), Storm(200_000, 400, 120), 1_800)
+def test_a_storm_over_scorer_and_monitor(
+    stack: Stack, storm: Storm, unique: str, tmp_path: Path, seed: int, result: Callable[..., None]
+) -> None:
+    """Workers of both are killed, those that copy labels, and the broker: each request is answered once, and what is counted of
+    answers and labels is what a batch computation over the topics says.
+    """
+    chance = random.Random(seed)
+    with Stack(tmp_path / "stack", registry=False) as own:
+        place = Place(own.bootstrap, stack.registry_url)
+        more = "transaction_ms = 10000\n[batch]\nrecords = 500\n"
+        app = Monitored(place, unique, tmp_path, partitions=4, rekey=3, more=more)
+        try:
+            app.supervise(2)
+            app.monitor(2)
+            asking = Asking(app, storm, seed)
+            until(lambda: sum(read(app.settings).tally.values()) > 0, 60, what="the first counts")
+            faults: Counter[str] = Counter()
+            for number in range(storm.faults):
+                faults[strike(app, own, chance, number)] += 1
+                goes_on(app)
+            asking.over.set()
+            asking.join(storm.requests / storm.rate + 60)
+            assert not asking.is_alive()
+            app.admin = Admin(app.settings.kafka)
+            app.drained(90)
+            scored = [one for one in app.terminals() if one["kind"] == "SCORED"]
+            assert len(scored) == asking.count
+            counted = len(scored) + len(asking.said)
+            until(lambda: sum(read(app.settings).tally.values()) == counted, 120, what=f"{counted} counts")
+            app.stop()
+            right(app)
+            told(app, [*map(predicted_by, scored), *asking.said])
+        finally:
+            app.stop()
+    result(
+        "scorer and monitor under kills",
+        f"{asking.count:,} requests and {len(asking.said):,} labels of other keys, 2 + 2 workers and one that copies, 4 partitions",
+        ", ".join(f"{count} × kill -9 of {what}" for what, count in sorted(faults.items())),
+        "0 violations; windows equal a batch computation over the topics, every label counted once",
+    )
+
+
+def strike(app: Monitored, own: Stack, chance: random.Random, number: int) -> str:
+    """Break something; return what."""
+    if number % 6 == 5:
+        own.kill_broker()
+        own.start_broker()
+        return "the broker"
+    kind = chance.choice(["scorer", "monitor", "monitor", "rekeyer"])
+    slots = {"scorer": app.slots(2), "monitor": app.slots(2, "m"), "rekeyer": ["m-rekey-02"]}[kind]
+
+    def killed() -> bool:
+        pid = app.pid(chance.choice(slots), kind)
+        with suppress(ProcessLookupError):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+
+    until(killed, 60, what=f"a live {kind}")
+    return f"a {kind}"
+
+
+def goes_on(app: Monitored) -> None:
+    """Wait until more of the answers is counted."""
+    tps, group = [TP(app.settings.results, at) for at in range(app.settings.partitions)], app.settings.monitor_group
+
+    def standing() -> int:
+        with suppress(Unreachable):
+            return sum(offset or 0 for offset in Admin(app.settings.kafka).committed(group, tps).values())
+        return 0
+
+    until(lambda: standing() > 0, 60, what="a look")
+    was = standing()
+    until(lambda: standing() > was, 60, what="more counts")
+
+
+def predicted_by(answer: dict[str, Any]) -> Predicted:
+    """Return a result as the batch computation takes it."""
+    at = answer["event_time"] or answer["append_time"]
+    return Predicted(
+        answer["request_id"], answer["score"], int(at.timestamp() * 1_000), answer["label"], answer["model_version"]
+    )
 
 
 def told(app: Monitored, said: list[Predicted | Said]) -> None:

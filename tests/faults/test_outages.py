@@ -17,8 +17,9 @@ from streams.dev import Stack
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
 from tests.faults.attack import right
+from tests.faults.mutants import DEADLY
 from tests.faults.registries import between
-from tests.integration.application import Application, until
+from tests.integration.application import QUICK, Application, until
 
 
 def test_a_score_that_never_returns_ends_the_worker(stack: Stack, unique: str, tmp_path: Path) -> None:
@@ -31,6 +32,33 @@ def test_a_score_that_never_returns_ends_the_worker(stack: Stack, unique: str, t
         app.drained()
         assert "Timeout" in app.log("supervisor-s")
         assert dict(app.kinds()) == {"SCORED": 100}
+        right(app)
+    finally:
+        app.stop()
+
+
+def test_a_record_that_kills_its_worker_is_set_aside(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """A model whose native code dies over one request, in the middle of others: it is refused, all others are answered, and no
+    slot stays down. A refusal is no answer: asked again in other words, it is scored.
+    """
+    app = Application(stack, unique, tmp_path, partitions=4, more=QUICK)
+    try:
+        supervisor = app.supervise(2, mutant="deadly-number")
+        app.ask(f"r{number}" for number in range(100))
+        app.drained()
+        app.send(
+            (f"s{number}".encode(), app.value(f"s{number}", delay=DEADLY if number == 40 else 5.0))
+            for number in range(100)
+        )
+        app.drained(120)
+        (told,) = [answer for answer in app.terminals() if answer["kind"] == "POISON_PILL"]
+        assert ("s40", "Worker after worker died") == (told["request_id"], told["sentence"][:24])
+        app.send([(b"s40", app.value("s40", delay=5.0))])
+        app.drained()
+        assert dict(app.kinds()) == {"SCORED": 200, "POISON_PILL": 1}
+        assert "a record is refused" in app.log("supervisor-s")
+        assert supervisor.poll() is None
+        assert "stays down" not in app.log("supervisor-s")
         right(app)
     finally:
         app.stop()

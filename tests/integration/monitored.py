@@ -10,10 +10,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
-from streams.dev import Stack
 from streams.kafka.admin import Admin
 from streams.records import TP
-from tests.integration.application import Application, produce_all
+from tests.integration.application import Application, Where, produce_all
 
 RESULT = json.loads((schemas_dir() / "result.avsc").read_text())
 
@@ -48,7 +47,7 @@ class Monitored(Application):
     """An application with labels."""
 
     def __init__(
-        self, stack: Stack, name: str, home: Path, *, partitions: int = 2, more: str = "", rekey: int = 0
+        self, stack: Where, name: str, home: Path, *, partitions: int = 2, more: str = "", rekey: int = 0
     ) -> None:
         """Make it; where `rekey` is given, labels lie in so many partitions, and their keys are somebody else's."""
         (home / "label.avsc").write_text(json.dumps(LABEL))

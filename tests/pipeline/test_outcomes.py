@@ -134,7 +134,17 @@ def test_a_bad_record_stops_alone(cause: str, bad: Sent, reason: str, where: str
 
 def test_the_table_covers_every_reason_that_a_record_can_have() -> None:
     """Reasons of the application itself, and of repeats, have their own tests."""
-    elsewhere = {"NONE", "DUPLICATE", "CONFLICT", "UNPRODUCIBLE", "MISSING_VALUE", "NOT_REPRESENTABLE", "GAP", "START"}
+    elsewhere = {
+        "NONE",
+        "DUPLICATE",
+        "CONFLICT",
+        "UNPRODUCIBLE",
+        "MISSING_VALUE",
+        "NOT_REPRESENTABLE",
+        "POISON_PILL",
+        "GAP",
+        "START",
+    }
     assert {reason.name for reason in Reason} - elsewhere == {row[2] for row in ROWS}
     assert set(REASONS) == set(Reason) - {Reason.NONE}
 

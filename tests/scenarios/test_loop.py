@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,14 @@ from streams.contracts import Reading
 from streams.errors import OffsetsError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
-from streams.records import TP, Batch, Floats, Put, Step
+from streams.reasons import Reason
+from streams.records import TP, Batch, Detail, Floats, Put, Step
 from streams.recovery import recover
+from streams.scoring import Scoring
 from streams.state.memory import MemoryStore
 from tests.pipeline.test_law_of_cuts import SNAPSHOT, anything
 from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, loan, numbered, run, sent
+from tests.scenarios import twin
 from tests.scenarios.twin import (
     TPS,
     Log,
@@ -121,6 +125,43 @@ def test_only_the_record_that_the_broker_blames_is_refused() -> None:
     assert "UNPRODUCIBLE" == kinds.pop((one.partition, offset))
     assert {"SCORED"} == set(kinds.values())
     assert 15 == len(kinds)
+
+
+def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
+    """The trace names each alone before it names the batch; what comes of the trial is thrown away."""
+    log, notes = Log(numbered(sent(f"r{number}") for number in range(16))), list[str]()
+    partition = log.requests[0][1].partition
+    suspects = [offset for offset, one in log.requests if one.partition == partition][1:3]
+    tp = TP(LANE, partition)
+    trial = {tp: range(suspects[0], suspects[-1] + 1)}
+    live(log, records=100, loop_class=partial(Loop, trial=trial, note=notes.append))
+    assert {"SCORED"} == set(log.kinds().values())
+    assert 16 == len(log.kinds())
+    alone = [f"{tp} {offset}..{offset}" for offset in range(suspects[0], suspects[-1] + 1)]
+    assert alone == notes[: len(alone)]
+    assert ".." in notes[len(alone)]
+    assert notes[len(alone)] not in alone
+
+
+def test_a_condemned_record_is_refused_and_one_that_is_bad_anyway_keeps_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is wrong with it says more."""
+    log = Log(numbered([sent("a"), Sent(b"{}", b"bad", partition=0), sent("b")]))
+    good, bad = ((one.partition, offset) for offset, one in log.requests[:2])
+    make = twin.scoring
+
+    def condemning(log: Log, edges: Edges) -> Scoring:
+        fold = make(log, edges)
+        for partition, offset in (good, bad):
+            assert fold.refuse(TP(LANE, partition), offset, Reason.POISON_PILL, Detail())
+        return fold
+
+    monkeypatch.setattr(twin, "scoring", condemning)
+    live(log)
+    kinds = log.kinds()
+    assert ["POISON_PILL", "NOT_FRAMED"] == [kinds.pop(good), kinds.pop(bad)]
+    assert {"SCORED"} == set(kinds.values())
 
 
 def test_an_outage_never_refuses() -> None:
