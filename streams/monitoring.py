@@ -108,6 +108,7 @@ class Monitoring:
         for partition, windows in self._changed.items():
             self._timetable.changed(partition, windows)
         self._refused.committed(step)
+        self._observer.waiting(len(self._timetable))
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction that counts what retention deleted before it was read."""
@@ -301,3 +302,4 @@ class Monitoring:
             marks = self._store.scan(partition, PUBLISHED)
             self._timetable.changed(partition, [key[1:] for key, value in marks if decode_published(value).dirty])
             self._known.add(partition)
+            self._observer.waiting(len(self._timetable))

@@ -210,6 +210,9 @@ class Observer:
     def transacted(self, step: Step, outcome: Outcome, batch: Batch | None = None) -> None:
         """A transaction ended; `batch` holds what the step was made of, None where nothing was read."""
 
+    def waiting(self, windows: int) -> None:
+        """So many of the monitor's windows have changed since they were published."""
+
     def turned(self, limit: int, held: Mapping[TP, Hold]) -> None:
         """A turn ended: the next batch has at most `limit` records, and `held` are the partitions that wait."""
 

@@ -366,6 +366,8 @@ def _otherwise_cut(topic: Topic, have: Found, begun: bool) -> str:
             f"{said} Partition counts are frozen with the changelog: state would not move with its requests. "
             f"Set partitions = {have.partitions}, or begin a new application id with new topics"
         )
+    if _LABELLED in topic.rules:
+        return f"{said} Labels must lie where their predictions do; where they do not, set [labels] rekey = true"
     return (
         f"{said} A broker with auto.create.topics.enable makes a topic, with its own defaults, for the first client that "
         "names it, and one came before `apply`. There is no changelog, so nothing was answered yet: stop that client, delete "

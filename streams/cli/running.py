@@ -14,6 +14,13 @@ INSTANCE = Annotated[
     str | None, typer.Option(help="This host's name in slots. Default: $POD_NAME, else one kept in state_dir.")
 ]
 SPAN = Annotated[float | None, typer.Option(help="Hours that are taken together. Default: [monitor] grain_hours.")]
+AS_OF = Annotated[
+    str | None,
+    typer.Option(
+        help="Judge what is pending, expired and mature as of this moment of event time, 2026-11-28T12:00Z. Default: the end "
+        "of the newest window.",
+    ),
+]
 NOTHING_PUBLISHED = "Nothing is published yet. Does `streams monitor run` run?"
 scorer = group("scorer", "The scorer: requests in, exactly one answer out.")
 monitor = group("monitor", "Predictions and what came true.")
@@ -91,6 +98,7 @@ def performance_show(
     config: CONFIG,
     flags: FLAGS = None,
     span: SPAN = None,
+    as_of: AS_OF = None,
     output: Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")] = "table",
 ) -> None:
     """Tell how right the predictions were, by model version and span of their event time.
@@ -105,7 +113,7 @@ def performance_show(
     from streams.monitor.telling import as_json, table
     from streams.performance import performance as told
 
-    lines = told(load(config, flags), span)
+    lines = told(load(config, flags), span, _as_of(as_of))
     if output == "json":
         say(json.dumps([as_json(line) for line in lines], indent=2))
         return
@@ -119,6 +127,7 @@ def performance_plot(
     file: Annotated[Path, typer.Argument(help="What to write: .svg, .png or .pdf.", show_default=False)],
     flags: FLAGS = None,
     span: SPAN = None,
+    as_of: AS_OF = None,
 ) -> None:
     """Draw how right the predictions were over time, with intervals, and how many labels there are. Needs matplotlib.
 
@@ -131,7 +140,7 @@ def performance_plot(
     from streams.plotting import plot
 
     settings = load(config, flags)
-    lines = told(settings, span)
+    lines = told(settings, span, _as_of(as_of))
     if not lines:
         say(NOTHING_PUBLISHED)
         raise typer.Exit(1)
@@ -164,3 +173,17 @@ def performance_serve(
     settings = load(config, flags)
     say(f"serving http://{host}:{port}/metrics")
     run(settings, host, port, stopping)
+
+
+def _as_of(said: str | None) -> int | None:
+    from datetime import UTC, datetime
+
+    from streams.errors import ConfigError
+
+    if said is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        raise ConfigError(f"--as-of {said}: a moment is written like 2026-11-28T12:00Z") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)

@@ -55,6 +55,13 @@ class Metric(StrEnum):
         "source",
         "fate",
     )
+    DIRTY_WINDOWS = (
+        "answeronce_monitor_dirty_windows",
+        "gauge",
+        "windows",
+        "Windows that have changed since the monitor published them: the newest is published every two seconds, older ones up to "
+        "every minute. Absent of a scorer.",
+    )
     LATENCY = (
         "answeronce_latency_seconds",
         "histogram",

@@ -32,6 +32,7 @@ def families(moment: Moment, facts: Facts) -> Iterator[Family]:
     yield _counter(Metric.RESULTS, [((), figures.results)])
     yield _counter(Metric.OUTCOMES, [((kind,), count) for kind, count in figures.outcomes.items()])
     yield _counter(Metric.MONITORED, [(tuple(name.split(".", 1)), count) for name, count in figures.monitored.items()])
+    yield _gauge(Metric.DIRTY_WINDOWS, [((), count) for count in (figures.dirty,) if count is not None])
     yield _counter(Metric.DEAD_LETTERS, [((reason,), count) for reason, count in figures.dead_letters.items()])
     yield _histogram(Metric.LATENCY, [((), figures.latency)])
     yield _histogram(Metric.STAGE, [((stage,), histogram) for stage, histogram in figures.stages.items()])

@@ -61,6 +61,8 @@ class Figures:
     outcomes: Counter[str] = field(default_factory=lambda: _zeros("outcomes", "either"))
     monitored: Counter[str] = field(default_factory=Counter)
     """By source and fate, `labels.applied`; those that have not been are not known here."""
+    dirty: int | None = None
+    """Windows that have changed since they were published; None of a worker that is no monitor's."""
     dead_letters: Counter[str] = field(default_factory=lambda: _zeros("dlq", "either"))
     transactions: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_MS, 1_000))

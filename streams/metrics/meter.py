@@ -97,6 +97,11 @@ class Meter(Observer):
             if len(mine):
                 figures.fresh_ms[tp] = max(figures.fresh_ms.get(tp, 0), int(mine.max()))
 
+    def waiting(self, windows: int) -> None:
+        """Note how many windows have changed since they were published."""
+        with self._lock:
+            self._figures.dirty = windows
+
     def turned(self, limit: int, held: Mapping[TP, Hold]) -> None:
         """Note the batch's limit, and since when which partitions wait."""
         now = self._clock()

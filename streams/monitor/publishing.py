@@ -29,6 +29,10 @@ class Timetable:
         self._newest: dict[bytes, int] = {}
         """Of each subject, the number of its newest window."""
 
+    def __len__(self) -> int:
+        """Return how many windows have changed since they were published."""
+        return len(self._due)
+
     def changed(self, partition: int, windows: Iterable[bytes]) -> None:
         """Note that windows have changed."""
         for window in windows:

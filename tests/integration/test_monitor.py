@@ -15,6 +15,8 @@ from scipy.stats import mannwhitneyu
 from streams.cli import main
 from streams.dev import Stack
 from streams.dev.ports import free_ports
+from streams.errors import SetupError
+from streams.kafka.admin import Admin
 from streams.monitor_assembly import Subject
 from streams.performance import performance, read
 from streams.performance_serving import run
@@ -70,6 +72,11 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     assert main(["verify", "-c", str(app.config)]) == 0
     assert "Right: each label and result is counted once" in capsys.readouterr().out
     assert "answeronce_performance_figure" in served(app)
+    assert main(["performance", "show", "-c", str(app.config), "--as-of", "soon"]) == 2
+    late = ["performance", "show", "-c", str(app.config), "--as-of", "2099-01-01", "--output", "json"]
+    capsys.readouterr()
+    assert main(late) == 0
+    assert {1.0} == {one["mature"] for one in json.loads(capsys.readouterr().out)}
     assert main(["performance", "show", "-c", str(app.config), "--span", "8760"]) == 0
     assert f" {len(truth)} " in capsys.readouterr().out
 
@@ -117,6 +124,15 @@ def test_labels_of_another_tenant_are_refused(monitored: Monitored, capsys: pyte
     (monitored.home / "label.avsc").write_text(json.dumps({**LABEL, "fields": [*LABEL["fields"], tenant]}))
     assert main(["monitor", "run", "-c", str(monitored.config)]) == 2
     assert "it has a tenant, and requests have none" in capsys.readouterr().err
+
+
+def test_a_label_topic_that_is_cut_otherwise_is_refused(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """Unless its labels are keyed anew: `topics apply` says so, and changes nothing."""
+    Admin({"bootstrap.servers": stack.bootstrap}).create(f"{unique}.labels", 3, 1, {})
+    with pytest.raises(
+        SetupError, match=rf"{unique}.labels: it has 3 partitions, the configuration says 2.*rekey = true"
+    ):
+        Monitored(stack, unique, tmp_path)
 
 
 def test_labels_with_keys_of_their_own(

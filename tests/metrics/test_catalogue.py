@@ -35,7 +35,8 @@ def page() -> str:
     clocks.seconds = 4.0
     meter.passed(Stage.POLL)
     meter.transacted(step({"SCORED": 2, "MALFORMED": 1}, {"MALFORMED": 1}), Outcome.COMMITTED, batch(1.0, 3.9, None))
-    meter.transacted(step({"labels.applied": 3, "labels.early": -1}, {}), Outcome.COMMITTED)
+    meter.transacted(step({}, {})._replace(fates={"labels.applied": 3, "labels.early": -1}), Outcome.COMMITTED)
+    meter.waiting(7)
     meter.turned(100, {TPS[0]: Hold(4, "UNKNOWN_SCHEMA", 99)})
     meter.sample(cast(Source, edge), cast(Sink, edge))
     clocks.seconds = 6.0
