@@ -26,6 +26,7 @@ FILES: dict[str, str] = {
     "train.py": "train.py",
     "produce.py": "produce.py",
     "consume.py": "consume.py",
+    "label.py": "label.py",
 }
 """What is written, and from which file of `template/`."""
 _TEMPLATE = Path(__file__).parent / "template"

@@ -98,6 +98,12 @@ class Folder:
         assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
+    def uncomment(self, begin: str, end: str) -> None:
+        """Take the `#` away between two sections of the configuration."""
+        text = self.config.read_text()
+        first, last = text.index(f"# {begin}"), text.index(f"# {end}")
+        self.config.write_text(text[:first] + re.sub(r"^# ", "", text[first:last], flags=re.MULTILINE) + text[last:])
+
     def careless(self) -> str:
         """Write a producer that does not set the partitioner, and return its name."""
         script = (self.path / "produce.py").read_text()
@@ -168,10 +174,11 @@ def test_from_init_to_verify(
     """Every command of the README, in its order; then requests as somebody else's code gets them wrong."""
     folder = begun("loans", tmp_path, broker, registry_url, streams)
     monkeypatch.chdir(folder.path)
-    prepare, (score,), (consume,), ask, (verify,) = folder.commands()
+    prepare, (score,), (consume,), ask, (verify,), (*more, count), (label, show) = folder.commands()
     for command in prepare:
         streams(command)
     scorer, consumer = Talker(folder.argv(score), folder.path), Answers(folder, consume)
+    talkers = [scorer]
     try:
         for command in ask:
             folder.run(command)
@@ -194,10 +201,23 @@ def test_from_init_to_verify(
         checked = streams(verify)
         assert re.search(r"^loans\.requests\.live +4 +7 +7 +0$", checked, re.MULTILINE), checked
         assert "each request has exactly one terminal record" in checked
-        scorer.process.terminate()
-        assert 0 == scorer.end(20), scorer.text
+        folder.uncomment("[labels]", "[dedupe]")
+        for command in more:
+            streams(command)
+        monitor = Talker(folder.argv(count), folder.path)
+        talkers.append(monitor)
+        folder.run(label)
+        until(
+            lambda: re.search(r"^loans-default 1 .* 1  +1  +0  +0  +0%", streams(show), re.MULTILINE) is not None,
+            60,
+            what="a line",
+        )
+        for talker in (scorer, monitor):
+            talker.process.terminate()
+            assert 0 == talker.end(20), talker.text
+        assert "each label and result is counted once" in streams(verify)
     finally:
-        for talker in (scorer, consumer.talker):
+        for talker in (*talkers, consumer.talker):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 talker.process.terminate()
                 talker.end(20)
