@@ -1,0 +1,1 @@
+"""Drift: distances, the tolerance, and evidence over time."""
