@@ -4,11 +4,12 @@ The names `__dlq.errors.topic`, `.partition`, `.offset` and `.message` are those
 (KIP-1191); `.topic.id` and `.reason` are ours. All values are text: numbers in decimal, the topic id as Kafka's tools
 print it (URL-safe base64 without padding). The dead letter's key and value are the original's, untouched.
 
-A label that was copied to the topic that is keyed by request carries `answeronce.origin`: the id of the topic that it came
-from, partition and offset, joined by colons.
+A label that was copied to the topic that is keyed by request, or set aside instead, carries `answeronce.origin`: the id of the
+topic that it came from, partition, offset, and when it was appended there (milliseconds), joined by colons.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import NamedTuple
 
 from streams.reasons import Reason
 from streams.records import Headers, Origin
@@ -67,16 +68,26 @@ def origin_of(headers: Headers | None) -> Origin | None:
         return None
 
 
-def label_headers(origin: Origin) -> Headers:
-    """Return the header that says where a copied label came from."""
-    return [(LABEL_ORIGIN, f"{topic_id_text(origin.topic_id)}:{origin.partition}:{origin.offset}".encode())]
+class LabelOrigin(NamedTuple):
+    """Where a label came from, and when."""
+
+    topic_id: bytes
+    partition: int
+    offset: int
+    append_ms: int
 
 
-def label_origin(headers: Headers | None) -> tuple[bytes, int, int] | None:
-    """Return topic id, partition and offset of the label that a copy is of, or None if it does not say; the last header counts."""
+def label_headers(origin: Origin, append_ms: int) -> Headers:
+    """Return the header that says where a copied label came from, and when it was appended there."""
+    said = f"{topic_id_text(origin.topic_id)}:{origin.partition}:{origin.offset}:{append_ms}"
+    return [(LABEL_ORIGIN, said.encode())]
+
+
+def label_origin(headers: Headers | None) -> LabelOrigin | None:
+    """Return where the label that a copy is of came from, or None if it does not say; the last header counts."""
     said = next((value for name, value in reversed(headers or ()) if name == LABEL_ORIGIN and value is not None), b"")
     try:
-        topic_id, partition, offset = said.decode("ascii").split(":")
-        return topic_id_bytes(topic_id), int(partition), int(offset)
+        topic_id, partition, offset, append_ms = said.decode("ascii").split(":")
+        return LabelOrigin(topic_id_bytes(topic_id), int(partition), int(offset), int(append_ms))
     except ValueError:
         return None

@@ -77,7 +77,7 @@ class Loop:
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
-        self._trial = trial
+        self._trial = {tp: {*offsets} for tp, offsets in trial.items()}
         self._owned: frozenset[TP] = frozenset()
         self._started = False
         """Whether what is owned is restored: only then may anything be committed."""
@@ -112,15 +112,18 @@ class Loop:
         self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
 
     def _try(self, batch: Batch) -> None:
-        """Look at each suspect alone, and do nothing with what comes of it: if it ends this process, its trace names it."""
+        """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
         for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
-            if offset in self._trial.get(batch.tps[tp], ()):
+            left = self._trial.get(batch.tps[tp], set())
+            if offset in left:
+                left.discard(offset)
                 self._watch(self._turn_s)
                 one = select(batch, np.array([row]))
                 self._note(_coordinates(one))
                 rows = self._read(one)
                 if rows.batch.size:
                     self._fold.decide(rows)
+        self._trial = {tp: left for tp, left in self._trial.items() if left}
 
     def _read(self, batch: Batch) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""

@@ -32,7 +32,7 @@ from streams.monitor.state import (
 )
 from streams.monitor.tasks import Row
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
-from streams.pipeline import Refusals, Rows
+from streams.pipeline import Refused, Rows
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.ports import Observer, Stage, Store
@@ -64,7 +64,7 @@ class Monitoring:
         self._published: list[tuple[int, bytes]] = []
         """What the last step publishes; it is published when the step is committed."""
         self._changed: dict[int, set[bytes]] = {}
-        self._refused = Refusals()
+        self._refused = Refused()
         self._swept: dict[int, int] = {}
         """Of each partition, the hour in which sealed windows were last looked for."""
 
@@ -130,11 +130,12 @@ class Monitoring:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
         self._partitions, self._known, self._timetable, self._swept = partitions, set(), Timetable(), {}
+        self._observer.waiting(0)
 
     def _refuse(self, read: Events, rows: Rows) -> Events:
         batch = rows.batch
         for row in range(batch.size) if self._refused else ():
-            if why := self._refused.get((batch.tps[batch.tp[row]], int(batch.offset[row]))):
+            if why := self._refused.why(batch.tps[batch.tp[row]], int(batch.offset[row]), read.reason[row]):
                 read.reason[row], read.detail[row] = why
         return read
 

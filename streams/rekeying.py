@@ -1,15 +1,15 @@
 """The rekeyer: the fold that copies labels to a topic that is keyed and partitioned like requests."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.headers import label_headers
-from streams.pipeline import Reads, Refusals, Rows, record_keys
+from streams.pipeline import Reads, Refused, Rows, record_keys
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
-from streams.records import TP, Block, Detail, Headers, Lease, Origin, Step
+from streams.records import TP, Batch, Block, Detail, Headers, Lease, Origin, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +30,18 @@ class Rekeying:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._refused = Refusals()
+        self._refused = Refused()
 
     def decide(self, rows: Rows) -> Step:
         """Copy what can be copied, and set aside the rest."""
         batch, app = rows.batch, self.app
         keys, reason, detail = _keys(rows, app)
         for row in range(batch.size) if self._refused else ():
-            if why := self._refused.get(_at(rows, row)):
+            if why := self._refused.why(*_at(rows, row), Reason.NONE if row in keys else reason[row]):
                 reason[row], detail[row] = why
                 keys.pop(row, None)
         letters = [row for row in range(batch.size) if row not in keys]
-        # one that cannot be set aside in full leaves its coordinates
-        carried = [value if row in keys or fits(batch, row, app) else None for row, value in enumerate(batch.values)]
-        blocks = dead_letters(batch._replace(values=carried), letters, reason, detail, app)
+        blocks = self._letters(batch, letters, reason, detail)
         if keys:
             blocks.append(self._copies(rows, keys))
         counts = Counter(reason[row].name for row in letters)
@@ -73,13 +71,28 @@ class Rekeying:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Do nothing: what was refused is refused whoever reads it."""
 
+    def _letters(
+        self, batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail]
+    ) -> list[Block]:
+        """Return the dead letters; one that cannot be set aside in full leaves its coordinates."""
+        keys, values, headers = list(batch.keys), list(batch.values), list(batch.headers)
+        for row in rows:
+            tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
+            whole = fits(batch, row, self.app)
+            keys[row], values[row] = (keys[row], values[row]) if whole else (None, None)
+            headers[row] = [*((headers[row] or ()) if whole else ()), *self._origin(tp, offset, batch, row)]
+        return dead_letters(batch._replace(keys=keys, values=values, headers=headers), rows, reason, detail, self.app)
+
+    def _origin(self, tp: TP, offset: int, batch: Batch, row: int) -> Headers:
+        origin = Origin(tp.topic, self.app.topic_ids[tp.topic], tp.partition, offset)
+        return label_headers(origin, int(batch.append_ms[row]))
+
     def _copies(self, rows: Rows, keys: Mapping[int, bytes]) -> Block:
         batch, app = rows.batch, self.app
         headers: list[Headers | None] = []
         for row in keys:
             tp, offset = _at(rows, row)
-            origin = Origin(tp.topic, app.topic_ids[tp.topic], tp.partition, offset)
-            headers.append([*(batch.headers[row] or ()), *label_headers(origin)])
+            headers.append([*(batch.headers[row] or ()), *self._origin(tp, offset, batch, row)])
         partitions = [app.partition_of(key, app.keyed_partitions) for key in keys.values()]
         return Block(app.keyed, partitions, list(keys.values()), [batch.values[row] for row in keys], headers)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from streams.pipeline import App, Plan, Refusals, Rows, followers, gap, not_finite, plan, settle
+from streams.pipeline import App, Plan, Refused, Rows, followers, gap, not_finite, plan, settle
 from streams.ports import Model, Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Detail, Floats, Lease, Step
@@ -22,7 +22,7 @@ class Scoring:
 
     def __init__(self, app: App, model: Model, store: Store, observer: Observer) -> None:
         self.app, self.model, self._store, self._observer = app, model, store, observer
-        self._refused = Refusals()
+        self._refused = Refused()
 
     def decide(self, rows: Rows) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""

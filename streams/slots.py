@@ -125,6 +125,14 @@ def last_progress(state_dir: Path, name: str) -> str:
         return ""
 
 
+def forget_progress(state_dir: Path, name: str) -> None:
+    """Clear the trace of a slot whose process has ended. It is overwritten, so a disk that is full does not matter."""
+    with contextlib.suppress(OSError):
+        trace = os.open(progress_path(state_dir, name), os.O_WRONLY)
+        os.pwrite(trace, bytes(PROGRESS_BYTES), 0)
+        os.close(trace)
+
+
 def positions(coordinates: str) -> dict[str, str]:
     """Return where each topic-partition of a trace begins."""
     parts = (part.rpartition(" ") for part in coordinates.split(", ") if ".." in part)

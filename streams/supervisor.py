@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +29,7 @@ from streams.errors import (
     StateError,
     Unreachable,
 )
-from streams.slots import RESTARTS, last_progress, positions, restarts_text
+from streams.slots import RESTARTS, forget_progress, last_progress, positions, restarts_text
 from streams.suspects import SUSPECTS
 
 log = structlog.get_logger()
@@ -43,9 +43,9 @@ OUTSIDE = frozenset((OutcomeUnknown.code, Unreachable.code, StateError.code, Fen
 DEATHS_MAX = 5
 """So many deaths in a row over batches that begin at the same place stop the slot."""
 TRIAL_AFTER, ALONE_MAX = 2, 3
-"""After so many of them the batch's records are looked at one by one; one that so many workers died over alone is refused."""
+"""After so many of them the batch's records are looked at one by one; one that so many workers then died over is refused."""
 CONDEMNED_MAX, CONDEMNED_S = 3, 600.0
-"""So many refused records in so long a time are no fault of the records: the slot stays down."""
+"""So many refused records in so long a time, of all slots, are no fault of the records: the slot stays down."""
 FENCES_MAX, FENCES_S = 20, 600.0
 """So many fences in so long a time are no trouble of the broker's: another host runs a worker under the same name."""
 GRACE_S = 30.0
@@ -70,8 +70,6 @@ class _Child:
         """The batch whose records the next worker looks at one by one."""
         self.alone = "", 0
         """The record that the last worker died over alone, and how many in a row did."""
-        self.condemned: dict[str, float] = {}
-        """Records that the next worker refuses, and since when."""
         self.fences: list[float] = []
         """When its workers ended because they were fenced, lately."""
         self.ends: Counter[int] = Counter()
@@ -79,9 +77,9 @@ class _Child:
         self.told = 0
         """How many of our stop signals were passed on to the process."""
 
-    def start(self) -> None:
+    def start(self, refused: Iterable[str]) -> None:
         # its standard input is a pipe from us: when we die it ends, and the worker follows
-        told = os.environ | {RESTARTS: restarts_text(self.ends), SUSPECTS: suspects.told(self.trial, [*self.condemned])}
+        told = os.environ | {RESTARTS: restarts_text(self.ends), SUSPECTS: suspects.told(self.trial, [*refused])}
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True, env=told)
         self.started = time.monotonic()
 
@@ -105,6 +103,8 @@ class Supervisor:
         self._state_dir = state_dir
         self._on_event = on_event
         self._stops = 0
+        self._refused: dict[str, float] = {}
+        """Records that are refused, whoever meets them, and since when."""
 
     def run(self) -> int:
         """Run until all slots stay down; return the first exit code that is not 0."""
@@ -121,7 +121,7 @@ class Supervisor:
         return next((child.code for child in self._children if child.code), 0)
 
     def _start(self, child: _Child) -> None:
-        child.start()
+        child.start(self._refused)
         assert child.process is not None, "just started"
         self._on_event(child.name, "started", child.process.pid)
         log.info("worker started", slot=child.name, pid=child.process.pid, restarts=child.restarts)
@@ -158,35 +158,38 @@ class Supervisor:
         log.warning("worker died; starting it again", slot=child.name, code=code, wait_s=wait)
 
     def _hopeless(self, child: _Child, code: int) -> bool:
-        """Return whether the worker died again and again over batches that begin at the same place, and nothing can be done.
+        """Return whether the worker died again and again over the same batch, and nothing can be done.
 
         What else is in a batch depends on what has come meanwhile; a partition whose position never moves is stuck.
         """
-        if code in OUTSIDE:
-            return False
         batch = last_progress(self._state_dir, child.name)
-        for at, first in positions(batch).items():
-            known, deaths = child.deaths.get(at, (first, 0))
-            child.deaths[at] = first, deaths + 1 if known == first else 1
-        deaths = max((child.deaths[at][1] for at in positions(batch)), default=0)
-        if not suspects.alone(batch):
-            child.alone = "", 0
-            child.trial = batch if deaths >= TRIAL_AFTER else child.trial
-        else:
-            child.alone = batch, child.alone[1] + 1 if child.alone[0] == batch else 1
-            if child.alone[1] >= ALONE_MAX and self._condemned(child, batch):
-                return False
-        if deaths < DEATHS_MAX:
+        forget_progress(self._state_dir, child.name)  # a death before the next batch is not this one's
+        if code in OUTSIDE or not batch:
             return False
+        if suspects.alone(batch) and suspects.within(batch, child.trial):
+            child.alone = batch, child.alone[1] + 1 if child.alone[0] == batch else 1
+            if child.alone[1] < ALONE_MAX or self._condemned(child, batch):
+                return False
+        else:
+            for at, first in positions(batch).items():
+                known, deaths = child.deaths.get(at, (first, 0))
+                child.deaths[at] = first, deaths + 1 if known == first else 1
+            deaths = max(child.deaths[at][1] for at in positions(batch))
+            if deaths >= TRIAL_AFTER:
+                child.trial = batch
+            if deaths < DEATHS_MAX:
+                return False
         log.error("the slot stays down: its worker dies over the same batch", slot=child.name, batch=batch)
         return True
 
     def _condemned(self, child: _Child, record: str) -> bool:
-        """Have a record refused; False if there were too many lately."""
+        """Have a record refused; False if that was no help, or if there were too many lately."""
         now = time.monotonic()
-        if sum(since > now - CONDEMNED_S for since in child.condemned.values()) >= CONDEMNED_MAX:
+        self._refused = {one: since for one, since in self._refused.items() if since > now - CONDEMNED_S}
+        if record in self._refused or len(self._refused) >= CONDEMNED_MAX:
             return False
-        child.condemned[record] = now
+        self._refused[record] = now
+        child.alone, child.deaths = ("", 0), {}
         log.error("a record is refused: workers die over it, again and again", slot=child.name, record=record)
         return True
 

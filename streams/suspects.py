@@ -43,6 +43,12 @@ def ranges(trace: str) -> dict[TP, range]:
     return {TP(topic, int(at)): range(int(first), int(last) + 1) for topic, at, first, last in _RANGE.findall(trace)}
 
 
+def within(trace: str, trial: str) -> bool:
+    """Return whether all that a trace names is part of a trial."""
+    known = ranges(trial)
+    return all({*offsets} <= {*known.get(tp, ())} for tp, offsets in ranges(trace).items())
+
+
 def alone(trace: str) -> bool:
     """Return whether a trace names one record."""
     return [len(offsets) for offsets in ranges(trace).values()] == [1]

@@ -43,6 +43,8 @@ class Topic(NamedTuple):
     partitions: int
     replication: int
     rules: tuple[Rule, ...]
+    cut_like: str = ""
+    """The topic, of somebody else, that it has as many partitions as."""
 
 
 class Lane(NamedTuple):
@@ -108,18 +110,29 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
     compacted = Rule("cleanup.policy", "compact", breaks="the last part of each window must stay")
     labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
     unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
-    room = Rule("max.message.bytes", str(MESSAGE_BYTES + DEAD_LETTER_ROOM), at_least=True)
-    theirs, rekeyed = settings.partitions, list[Topic]()
+    room = Rule("max.message.bytes", str(_message_bytes(found.get(labels)) + DEAD_LETTER_ROOM), at_least=True)
+    theirs, like, rekeyed = settings.partitions, "", list[Topic]()
     if settings.labels.rekey:
-        theirs = found[labels].partitions if labels in found else theirs
+        theirs, like = found[labels].partitions if labels in found else theirs, labels
+        known = (
+            _longest([retention_ms, int(found[labels].configs["retention.ms"])]) if labels in found else retention_ms
+        )
+        unread = Rule(
+            "retention.ms",
+            str(known if known == FOREVER else known + 24 * HOUR_MS),
+            at_least=True,
+            breaks="how far labels were copied would be forgotten before they are gone, and they would be copied again",
+        )
         rekeyed = [
-            topic(settings.labels_keyed, _LABELLED, kept, room),
+            topic(settings.labels_keyed, _APPENDED, kept, room),
             topic(settings.dlq(settings.labels_keyed), kept, room),
-            topic(settings.rekey_changelog, kept, Rule("retention.bytes", "-1"), partitions=theirs),
+            topic(settings.rekey_changelog, unread, Rule("retention.bytes", "-1"), partitions=theirs)._replace(
+                cut_like=like
+            ),
         ]
     return [
         topic(labels, _LABELLED, kept, partitions=theirs),
-        topic(settings.dlq(labels), kept, room, partitions=theirs),
+        topic(settings.dlq(labels), kept, room, partitions=theirs)._replace(cut_like=like),
         *rekeyed,
         Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
         topic(settings.monitor_changelog, _APPENDED, *_kept(settings, retention_ms)),
@@ -361,13 +374,18 @@ def _otherwise_cut(topic: Topic, have: Found, begun: bool) -> str:
     """Say what to do about a number of partitions that is not the configuration's."""
     there = f"it has {have.partitions} {'partition' if have.partitions == 1 else 'partitions'}"
     said = f"{there}, the configuration says {topic.partitions}."
+    if _LABELLED in topic.rules:
+        return f"{said} Labels must lie where their predictions do; where they do not, set [labels] rekey = true"
+    if topic.cut_like:
+        return (
+            f"{said} It is cut like {topic.cut_like}: kafka-topics.sh --alter --topic {topic.name} --partitions "
+            f"{topic.partitions}, then `streams topics apply`"
+        )
     if begun:
         return (
             f"{said} Partition counts are frozen with the changelog: state would not move with its requests. "
             f"Set partitions = {have.partitions}, or begin a new application id with new topics"
         )
-    if _LABELLED in topic.rules:
-        return f"{said} Labels must lie where their predictions do; where they do not, set [labels] rekey = true"
     return (
         f"{said} A broker with auto.create.topics.enable makes a topic, with its own defaults, for the first client that "
         "names it, and one came before `apply`. There is no changelog, so nothing was answered yet: stop that client, delete "

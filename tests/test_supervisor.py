@@ -97,7 +97,44 @@ def test_too_many_such_records_are_not_the_records_fault(tmp_path: Path, monkeyp
     monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
     command, count = poisoned(tmp_path, 25, 26, 40, 60)
     assert signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
-    assert str(TRIAL_AFTER + CONDEMNED_MAX * ALONE_MAX + DEATHS_MAX) == count.read_text()
+    assert str(TRIAL_AFTER + (CONDEMNED_MAX + 1) * ALONE_MAX) == count.read_text()
+
+
+def test_a_refusal_that_does_not_help_stops_the_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that die over a record before anything can be refused."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    monkeypatch.setattr(sys.modules[__name__], "POISON", POISON.replace(" not in condemned]", "]"))
+    command, count = poisoned(tmp_path, 25)
+    assert signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
+    assert str(TRIAL_AFTER + 2 * ALONE_MAX) == count.read_text()
+
+
+def test_what_was_refused_is_told_to_every_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is given the partition next must not find it out anew."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    command, _ = poisoned(tmp_path, 25)
+    told = tmp_path / "told"
+    other = f"open({str(told)!r}, 'a').write(os.environ[{SUSPECTS!r}] + '\\n')\nn == 1 and os.kill(os.getpid(), 9)"
+    folder = tmp_path / "other"
+    folder.mkdir()
+    beside, _ = child(folder, other)
+    supervisor = Supervisor({"a-00": command, "a-01": beside}, tmp_path)
+    supervisor._refused = {"requests[0] 25..25": time.monotonic()}
+    assert 0 == supervisor.run()
+    assert [((TP("requests", 0), 25),)] * 2 == [
+        heard({SUSPECTS: line}).condemned for line in told.read_text().splitlines()
+    ]
+
+
+def test_a_death_before_the_next_batch_is_not_the_last_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed once over a record, and then unable to start for a while: nothing is held against the record."""
+    monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
+    progress = tmp_path / "a-00" / "progress"
+    progress.parent.mkdir()
+    body = f"n == 1 and open({str(progress)!r}, 'w').write('requests[0] 7..7')\nsys.exit(1 if n < 12 else 0)"
+    command, count = child(tmp_path, body)
+    assert 0 == Supervisor({"a-00": command}, tmp_path).run()
+    assert "12" == count.read_text()
 
 
 def test_what_is_told_of_suspects_is_heard() -> None:

@@ -5,9 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from streams.config import App, Dedupe, Model, Requests, Settings
+from streams.config import App, Dedupe, Labels, Model, Requests, Settings
 from streams.kafka.admin import Found
-from streams.topics import HOUR_MS, MESSAGE_BYTES, Lane, contradictions, names, plan, wanted, warnings
+from streams.topics import (
+    HOUR_MS,
+    MESSAGE_BYTES,
+    Lane,
+    contradictions,
+    names,
+    plan,
+    wanted,
+    wanted_by_monitor,
+    warnings,
+)
 
 SETTINGS = Settings(
     app=App(id="app", state_dir=Path("state")),
@@ -201,3 +211,47 @@ def test_replicas_in_sync_follow_the_topic_that_is_there() -> None:
     found = applied(3)
     found["live"] = found["live"]._replace(replication=1, configs={**found["live"].configs, "min.insync.replicas": "1"})
     assert () == plan(wanted(SETTINGS, 3, LANES), found).changes
+
+
+def with_labels(*, rekey: bool) -> Settings:
+    """Return the application with labels."""
+    labels = Labels(topic="theirs", contract=Path("c"), rekey=rekey, retention_hours=24)
+    return SETTINGS.model_copy(update={"labels": labels})
+
+
+def theirs(partitions: int, **configs: str) -> dict[str, Found]:
+    """Return the topic of labels, as somebody else has made it."""
+    return {"theirs": Found(b"T" * 16, partitions, 1, DEFAULTS | configs)}
+
+
+def test_what_is_copied_fits_what_is_copied_from() -> None:
+    """As many partitions where a topic is cut like it, room for its largest record, and memory for as long as it is kept."""
+    found = theirs(7, **{"max.message.bytes": "5000000", "retention.ms": str(100 * HOUR_MS)})
+    topics = {topic.name: topic for topic in wanted_by_monitor(with_labels(rekey=True), 1, found)}
+    assert {name: topic.partitions for name, topic in topics.items()} == {
+        "theirs": 7,
+        "theirs.dlq": 7,
+        "app.rekey.changelog": 7,
+        "app.labels.keyed": 3,
+        "app.labels.keyed.dlq": 3,
+        "app.performance.parts": 3,
+        "app.monitor.changelog": 3,
+    }
+    rules = {name: {rule.key: rule.value for rule in topic.rules} for name, topic in topics.items()}
+    for name in ("theirs.dlq", "app.labels.keyed", "app.labels.keyed.dlq"):
+        assert int(rules[name]["max.message.bytes"]) > 5_000_000
+    assert int(rules["app.rekey.changelog"]["retention.ms"]) > 100 * HOUR_MS
+    assert "app.labels.keyed" not in {topic.name for topic in wanted_by_monitor(with_labels(rekey=False), 1, found)}
+
+
+def test_a_label_topic_that_is_cut_otherwise_or_grows() -> None:
+    """In an application that runs, too: what to do is said, and it is not another application."""
+    have = theirs(7)
+    (said,) = plan(wanted_by_monitor(with_labels(rekey=False), 1, have), have).contradictions
+    assert "it has 7 partitions, the configuration says 3" in said
+    assert "rekey = true" in said
+    grown = {**theirs(9), "theirs.dlq": have["theirs"], "app.rekey.changelog": have["theirs"]}
+    first, second = plan(wanted_by_monitor(with_labels(rekey=True), 1, grown), grown).contradictions
+    for text in (first, second):
+        assert "It is cut like theirs: kafka-topics.sh --alter" in text
+        assert "--partitions 9" in text

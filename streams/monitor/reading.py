@@ -18,6 +18,7 @@ from streams.avro.encode import Constant
 from streams.avro.schema import parse
 from streams.contracts import Contract, Decoded, Numbers, Role, Vectors
 from streams.dedupe import identities
+from streams.headers import label_origin
 from streams.monitor.app import App
 from streams.monitor.labels import VALUE_BYTES_MAX, Label, Prediction, label, tombstone, withdrawal
 from streams.monitor.score_keys import to_keys
@@ -240,7 +241,7 @@ def _tombstones(rows: Rows, app: App, read: Events) -> Iterator[Event]:
 
 def _times(group: Group, index: Ints, batch: Batch, second: str | None) -> list[int]:
     """Return the event times in milliseconds; where there is none, another field's, or when the record was appended."""
-    appended = batch.append_ms[group.rows[index]]
+    appended = _appended(batch, group.rows[index])
     if second is not None:
         appended = _filled(_numbers(group.decoded, second, index), appended)
     times = event_ms(group.decoded, group.reading.writer, index)
@@ -248,6 +249,15 @@ def _times(group: Group, index: Ints, batch: Batch, second: str | None) -> list[
         return [int(time) for time in appended]
     null = np.zeros(len(index), dtype=bool) if times.null is None else times.null
     return [int(time) for time in np.where(null, appended, times.values)]
+
+
+def _appended(batch: Batch, rows: Ints) -> Ints:
+    """Return when each record was appended first: a label that was copied says when it was where it came from."""
+    if not any(batch.headers[row] for row in rows.tolist()):
+        return batch.append_ms[rows]
+    origins = [label_origin(batch.headers[row]) for row in rows.tolist()]
+    copied = [None if origin is None else origin.append_ms for origin in origins]
+    return _filled(copied, batch.append_ms[rows])
 
 
 def _filled(values: list[Any], instead: Ints) -> Ints:

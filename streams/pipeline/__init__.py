@@ -13,7 +13,7 @@ from streams.pipeline.app import App, Reads
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
 from streams.pipeline.reading import Group, Rows, read, record_keys, select
-from streams.pipeline.refusals import Refusals
+from streams.pipeline.refused import Refused
 from streams.pipeline.settling import gap, settle
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Group",
     "Plan",
     "Reads",
-    "Refusals",
+    "Refused",
     "Rows",
     "followers",
     "gap",

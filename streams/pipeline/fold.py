@@ -20,7 +20,9 @@ class Fold(Protocol):
         """Return the whole transaction of some rows; there is at least one."""
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
-        """Make the next `decide` refuse a record that the broker named as impossible to answer; False if it did before."""
+        """Make the next `decide` refuse a record that cannot be answered: the broker said so, or workers die over it. False if
+        it was refused before.
+        """
 
     def committed(self, step: Step) -> None:
         """A step was committed, and the state has its changes."""

@@ -9,6 +9,7 @@ from streams.dedupe import Ask, First, Verdict, fold, recall
 from streams.errors import OffsetsError
 from streams.pipeline.app import App
 from streams.pipeline.reading import Rows
+from streams.pipeline.refused import Refused
 from streams.ports import Model
 from streams.reasons import Reason
 from streams.records import TP, Batch, Detail, Floats, Ints
@@ -37,7 +38,7 @@ def plan(
     seen: Sequence[bytes | None],
     model: Model,
     app: App,
-    refused: Mapping[tuple[TP, int], tuple[Reason, Detail]],
+    refused: Refused,
 ) -> Plan:
     """Decide which rows are repeats and which must be scored.
 
@@ -100,14 +101,13 @@ def _picked(
     return tuple(to_score), np.concatenate(parts) if parts else np.empty((0, 0))
 
 
-def _without(rows: Rows, refused: Mapping[tuple[TP, int], tuple[Reason, Detail]]) -> Rows:
+def _without(rows: Rows, refused: Refused) -> Rows:
     """Return the rows with those refused that an earlier attempt named; one that cannot be written is no repeat either."""
     if not refused:
         return rows
     batch, reason, detail, identity = rows.batch, list(rows.reason), dict(rows.detail), list(rows.identity)
     for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
-        why = refused.get((batch.tps[tp], offset))
-        if why is not None and not (why[0] is Reason.POISON_PILL and reason[row] is not Reason.NONE):
+        if why := refused.why(batch.tps[tp], offset, reason[row]):
             reason[row], detail[row] = why
             if reason[row] is Reason.UNPRODUCIBLE:
                 identity[row] = b""

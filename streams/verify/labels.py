@@ -128,7 +128,7 @@ def judge(
         states: of each partition.
         read: how many records a read_committed reader finds of each topic-partition, from where reading began to where it
             stands; None where retention has removed some.
-        names: what the tally calls each topic: `results`, `labels`.
+        names: what the tally calls each topic: `results`, `labels`; two may be called alike, where labels were keyed anew later.
         parts: the last part of each key, read after the state.
         rules: how predictions are counted.
     """
@@ -141,15 +141,17 @@ def judge(
         counts = {key[WINDOW_BYTES:].decode(): row[0] for key, row in rows.items() if is_tally(key)}
         for name, count in counts.items():
             tally[name] = tally.get(name, 0) + count
-        for tp in state.ends:
-            name, found = names[tp.topic], read.get(tp)
+        for name in sorted({names[tp.topic] for tp in state.ends}):
+            tps = sorted(tp for tp in state.ends if names[tp.topic] == name)
             told = sum(
                 n for key, n in counts.items() if key.startswith(f"{name}.") and key != f"{name}.{Reason.GAP.name}"
             )
-            if found is None:
-                unchecked.append(f"{tp}: retention has removed what was read")
-            elif found != told:
-                violations.append(f"MISCOUNTED {tp}: {found:,} records were read, and {told:,} are counted")
+            found = [read.get(tp) for tp in tps]
+            at = ", ".join(map(str, tps))
+            if None in found:
+                unchecked.append(f"{at}: retention has removed what was read")
+            elif (total := sum(count or 0 for count in found)) != told:
+                violations.append(f"MISCOUNTED {at}: {total:,} records were read, and {told:,} are counted")
         of_predictions = {key: row for key, row in rows.items() if not is_tally(key)}
         should = state.counted(rules)
         differ = {

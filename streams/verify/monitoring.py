@@ -2,7 +2,7 @@
 
 from streams.config import Settings
 from streams.errors import SetupError
-from streams.headers import label_origin, origin_of
+from streams.headers import label_origin
 from streams.kafka.admin import Admin
 from streams.kafka.scan import scan, scan_changes
 from streams.monitor.windows import Rules
@@ -19,7 +19,9 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     Raises: SetupError if a topic is missing, or what lies there cannot be read; Unreachable.
     """
     admin, numbers = Admin(settings.kafka), range(settings.partitions)
-    names = {settings.results: "results", settings.labels_read: "labels"}
+    assert settings.labels is not None, "there are [labels]"
+    # before they were keyed anew, labels were read from their own topic
+    names = {settings.results: "results", settings.labels_read: "labels", settings.labels.topic: "labels"}
     logs = [TP(settings.monitor_changelog, number) for number in numbers]
     if settings.monitor_changelog not in admin.topics([settings.monitor_changelog]):
         raise SetupError(f"{settings.monitor_changelog}: no such topic. `streams topics apply` creates it.")
@@ -38,7 +40,7 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     # after the state: what it says is published lies there by now, and what was published since has a higher revision
     parts = {key: Part(part["revision"], part["rows"]) for key, part in read_parts(settings, admin).items()}
     report = judge(states.values(), read, names, parts, rules)
-    if settings.labels is None or not settings.labels.rekey:
+    if not settings.labels.rekey:
         return report
     wrong, unchecked = _copies(settings, settings.labels.topic, admin)
     return report._replace(violations=report.violations + wrong, unchecked=report.unchecked + unchecked)
@@ -47,7 +49,10 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
 def _copies(settings: Settings, labels: str, admin: Admin) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is wrong with the copies of labels in the topic that is keyed by request, and what could not be checked."""
     dlq, keyed = settings.dlq(labels), settings.labels_keyed
-    found = admin.topics([labels, dlq, keyed, settings.rekey_changelog])
+    wanted = [labels, dlq, keyed, settings.rekey_changelog]
+    found = admin.topics(wanted)
+    if missing := [name for name in wanted if name not in found]:
+        raise SetupError(f"{', '.join(missing)}: no such topic. `streams topics apply` creates it.")
     tps = {name: [TP(name, number) for number in range(topic.partitions)] for name, topic in found.items()}
     every = [tp for mine in tps.values() for tp in mine]
     states = {tp.partition: State(tp.partition) for tp in tps[settings.rekey_changelog]}
@@ -60,19 +65,15 @@ def _copies(settings: Settings, labels: str, admin: Admin) -> tuple[tuple[str, .
     }
     for part in scan(settings.kafka, ranges):
         read.setdefault(part.tp, []).extend(part.offset)
-    # after the state: a copy of what it says was read lies below these ends
+    # after the state: a copy of what it says was read lies below these ends, behind an open transaction or not
     answers = [*tps[keyed], *tps[dlq]]
-    ends = admin.offsets(answers, "stable")
+    ends = admin.offsets(answers, "latest")
     origins: list[tuple[TP, int]] = []
     for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in answers}):
         for headers in part.headers:
-            if part.tp.topic == keyed:
-                said = label_origin(headers)
-            else:
-                letter = origin_of(headers)
-                said = None if letter is None else (letter.topic_id, letter.partition, letter.offset)
-            if said is not None and said[0] == found[labels].topic_id:
-                origins.append((TP(labels, said[1]), said[2]))
-    complete = not any(starts[tp] for tp in every)
+            said = label_origin(headers)
+            if said is not None and said.topic_id == found[labels].topic_id:
+                origins.append((TP(labels, said.partition), said.offset))
+    complete = not any(admin.offsets(every, "earliest").values())
     unchecked = () if complete else (f"{labels}: retention has removed labels, or copies of them",)
     return judge_copies(read, origins, complete=complete), unchecked

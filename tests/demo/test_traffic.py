@@ -18,7 +18,7 @@ from streams.demo.traffic import AGAIN, BROKEN, BROKEN_KINDS, CONFLICTS, CRC32, 
 from streams.demo.traffic import march as plan_march
 from streams.kafka.partitioner import partition_of
 from streams.models.packages import Loaded
-from streams.pipeline import plan, read, settle
+from streams.pipeline import Refused, plan, read, settle
 from streams.reasons import SCORED, Reason
 from streams.records import TP, Batch, Checkpoint, Lease
 from streams.state.memory import MemoryStore
@@ -72,7 +72,7 @@ def answered(log: Sequence[Planned], model: Loaded) -> Counter[str]:
         batch = Batch(Lease(1, None), tps, *columns, list(keys), values, [None] * len(part))
         rows = read(batch, snapshot, APP)
         seen = [store.get(partitions[i], [key])[0] if key else None for i, key in enumerate(rows.identity)]
-        planned = plan(rows, seen, model, APP, {})
+        planned = plan(rows, seen, model, APP, Refused())
         step = settle(planned, model.score(planned.matrix), model, APP)
         counts.update(step.counts)
         for partition, puts in step.puts.items():

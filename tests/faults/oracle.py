@@ -31,7 +31,7 @@ from streams.kafka.source import _batch
 from streams.models.packages import load
 from streams.models.store import open_store
 from streams.packs import unpack
-from streams.pipeline import plan, read, settle
+from streams.pipeline import Refused, plan, read, settle
 from streams.records import TP, Lease
 from streams.state.rocks import RocksStore
 from streams.topics import names
@@ -193,7 +193,7 @@ def _fold(app: Application, seen: Committed, found: dict[str, list[str]]) -> Non
             if rows.unknown and registry.resolve(rows.unknown):
                 rows = read(batch, registry.snapshot(), pure)
             looked_up = [state.get(identity) if identity else None for identity in rows.identity]
-            planned = plan(rows, looked_up, model, pure, {})
+            planned = plan(rows, looked_up, model, pure, Refused())
             scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
             step = settle(planned, scores, model, pure)
             for block in step.emits:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import mannwhitneyu
 
+from streams.avro.encode import encode_one
 from streams.cli import main
+from streams.config import load
 from streams.dev import Stack
 from streams.dev.ports import free_ports
 from streams.errors import SetupError
@@ -157,6 +159,38 @@ def test_labels_with_keys_of_their_own(
         producer.flush(10)
         (violation,) = verify_labels(app.settings, rules).violations
         assert violation.startswith(f"DOUBLED 1 labels were copied more than once: {app.labels}[")
+    finally:
+        app.stop()
+
+
+def test_labels_that_are_keyed_anew_later(stack: Stack, unique: str, tmp_path: Path) -> None:
+    """First they were keyed as they should be, but for one that the monitor had to set aside; then `rekey` is switched on: all are
+    copied, the old ones count once, and `verify` finds nothing wrong.
+    """
+    app = Monitored(stack, unique, tmp_path)
+    try:
+        app.predict(Predicted(f"r{number}", 0.7, 0, "late") for number in range(40))
+        worker = app.monitor(1)
+        app.label(Said(f"r{number}", True, 1) for number in range(20))
+        stray = next(name for at in range(99) if app.partition((name := f"s{at}").encode()) != 0)
+        prefix = b"\0" + app.registered[f"{app.labels}-value"].to_bytes(4, "big")
+        misplaced = [(stray.encode(), prefix + encode_one(LABEL, Said(stray, True, 1)._asdict()))]
+        produce_all(app.producer(), app.labels, misplaced, partition=0)
+        until(lambda: sum(read(app.settings).tally.values()) == 61, 60, what="all that was sent")
+        worker.terminate()
+        worker.wait(20)
+        app.config.write_text(app.config.read_text().replace("[monitor]", "rekey = true\n[monitor]"))
+        app.settings = load(app.config)
+        assert main(["verify", "-c", str(app.config)]) == 4, "there is no topic of copies yet"
+        assert main(["topics", "apply", "-c", str(app.config)]) == 0
+        app.monitor(1, instance="next")
+        app.label(Said(f"r{number}", True, 1) for number in range(20, 40))
+        until(lambda: sum(line.report.labelled for line in performance(app.settings)) == 40, 60, what="every label")
+        until(lambda: sum(read(app.settings).tally.values()) == 61 + 41, 60, what="all copies")
+        report = verify_labels(app.settings, Subject(app.settings).rules)
+        assert report.exit_code == 0, "\n".join(report.lines())
+        assert report.tally["labels.applied"] + report.tally["labels.early"] == 41, "the one that lay elsewhere, too"
+        assert report.tally["labels.duplicate"] == 20
     finally:
         app.stop()
 

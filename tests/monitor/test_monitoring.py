@@ -9,11 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import monitoring
+from streams.avro.encode import encode_one
+from streams.avro.schema import parse
+from streams.contracts import Reading
 from streams.dedupe import identities
+from streams.headers import label_headers
+from streams.monitor.labels import Label
+from streams.monitor.reading import events
 from streams.monitor.windows import DELAY, MISFIT, Window, window_key
+from streams.pipeline import read
 from streams.reasons import Reason
-from streams.records import Lease
-from tests.monitor.stream import HOUR_MS, LABELS, RESULTS, RULES, Monitor, Record, label, result, run
+from streams.records import Lease, Origin
+from tests.monitor.stream import (
+    HOUR_MS,
+    LABEL_SCHEMA,
+    LABELS,
+    RESULTS,
+    RULES,
+    SNAPSHOT,
+    Monitor,
+    Record,
+    batch,
+    label,
+    result,
+    run,
+)
 
 SIMPLE = [result("a", 0.9, 5), result("b", 0.2, 6), label("a", "lost", 9 * HOUR_MS), label("b", "lost", 30 * HOUR_MS)]
 
@@ -231,3 +251,21 @@ def test_many_windows_that_are_due_at_once_are_published_in_several_steps(monkey
     assert len(sizes) > 3
     assert max(sizes) < 2_000 + 500, "one window more than the bound at most"
     assert monitor.verdict().waiting == 0
+
+
+def test_a_label_that_was_copied_is_as_old_as_where_it_came_from() -> None:
+    """Not as its copy: one that was copied late was still known in time."""
+    copied = label_headers(Origin("theirs", b"T" * 16, 3, 7), 2 * HOUR_MS)
+    times = []
+    for headers in (copied, None):
+        one = batch([label("a", "lost", 0)], 1, {})
+        no_time = {**LABEL_SCHEMA, "fields": [field for field in LABEL_SCHEMA["fields"] if field["name"] != "known_at"]}
+        contract = parse(no_time)
+        values = {"request_id": "a", "version": None, "withdrawn": False, "outcome": "lost"}
+        value = b"\0\0\0\0\2" + encode_one(no_time, values)
+        late = one._replace(values=[value], headers=[headers], append_ms=one.append_ms + 90 * HOUR_MS)
+        monitor = Monitor(snapshot={**SNAPSHOT, (LABELS, 2): Reading(contract, contract)})
+        (event,) = events(read(late, monitor.snapshot, monitor.app), monitor.app).events
+        assert isinstance(event.said, Label)
+        times.append(event.said.time_ms)
+    assert [2 * HOUR_MS, 90 * HOUR_MS] == times

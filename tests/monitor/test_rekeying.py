@@ -7,7 +7,7 @@ from streams.avro.encode import encode_one
 from streams.avro.schema import parse
 from streams.contracts import Reading
 from streams.dedupe import salt
-from streams.headers import REASON, label_origin, origin_of
+from streams.headers import REASON, LabelOrigin, label_origin, origin_of
 from streams.kafka.partitioner import partition_of
 from streams.monitor.reading import unmet
 from streams.pipeline import read
@@ -69,7 +69,8 @@ def test_a_label_goes_to_its_requests_partition() -> None:
     assert list(copies.values) == [value("r1"), value("r2")]
     assert copies.headers is not None
     assert (copies.headers[0] or [])[0] == ("trace", b"7")
-    assert [label_origin(headers) for headers in copies.headers] == [(b"L" * 16, 1, 10), (b"L" * 16, 1, 11)]
+    expected = [LabelOrigin(b"L" * 16, 1, offset, 1_000) for offset in (10, 11)]
+    assert [label_origin(headers) for headers in copies.headers] == expected
     assert step.next == {TP(LABELS, 1): 12}
     assert dict(step.fates) == {"labels.keyed": 2}
 
@@ -86,6 +87,7 @@ def test_what_does_not_say_whose_it_is_is_set_aside() -> None:
     expected = ["MALFORMED", "TOMBSTONE", "KEY_MISMATCH", "KEY_MISMATCH", "NOT_ACCEPTED", "NOT_FRAMED"]
     assert reasons == expected
     assert [origin.offset for headers in letters.headers or [] if (origin := origin_of(headers))] == [*range(11, 17)]
+    assert [said.offset for headers in letters.headers or [] if (said := label_origin(headers))] == [*range(11, 17)]
     assert sum(step.fates.values()) == len(values)
 
 
@@ -101,6 +103,27 @@ def test_a_label_that_the_broker_refuses_is_set_aside_without_its_payload_if_nee
     assert dict(step.fates) == {"labels.UNPRODUCIBLE": 1, "labels.MALFORMED": 1}
     fold.committed(step)
     assert len(fold.decide(rows).emits) == 2, "it is forgotten once it is committed"
+
+
+def test_a_record_that_no_dead_letter_can_carry_leaves_its_coordinates() -> None:
+    """However large its key and its headers are."""
+    huge = batch(b"?")._replace(keys=[bytes(5_000)], headers=[[("trace", bytes(5_000))]])
+    (letters,) = Rekeying(APP).decide(read(huge, SNAPSHOT, APP)).emits
+    assert letters.headers is not None
+    assert (letters.keys[0], letters.values[0]) == (None, None)
+    assert sum(len(value or b"") for _, value in letters.headers[0] or []) < 500
+    named = origin_of(letters.headers[0])
+    assert named is not None
+    assert named.offset == 10
+
+
+def test_a_worker_s_death_is_no_better_reason_than_what_is_wrong_with_a_label() -> None:
+    """A label that can be copied is set aside for it; one that cannot be read keeps its own reason."""
+    fold = Rekeying(APP)
+    for offset in (10, 11):
+        fold.refuse(TP(LABELS, 1), offset, Reason.POISON_PILL, Detail())
+    step = fold.decide(read(batch(value("r1"), b"?"), SNAPSHOT, APP))
+    assert dict(step.fates) == {"labels.POISON_PILL": 1, "labels.NOT_FRAMED": 1}
 
 
 def test_labels_without_a_copy_and_with_two_are_told() -> None:

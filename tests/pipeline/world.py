@@ -17,7 +17,7 @@ from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot, Spa
 from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
-from streams.pipeline import App, followers, not_finite, plan, read, settle
+from streams.pipeline import App, Refused, followers, not_finite, plan, read, settle
 from streams.ports import Answer, Model, Refusals
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Checkpoint, Detail, Floats, Headers, Ints, Lease, Step
@@ -209,7 +209,7 @@ def run(
             store.get(rows.batch.tps[rows.batch.tp[i]].partition, [key])[0] if key else None
             for i, key in enumerate(rows.identity)
         ]
-        refused: dict[Any, Any] = {}
+        refused = Refused()
         while True:
             planned = plan(rows, asked, model, application, refused)
             scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
