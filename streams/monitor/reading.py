@@ -241,9 +241,10 @@ def _tombstones(rows: Rows, app: App, read: Events) -> Iterator[Event]:
 
 def _times(group: Group, index: Ints, batch: Batch, second: str | None) -> list[int]:
     """Return the event times in milliseconds; where there is none, another field's, or when the record was appended."""
-    appended = _appended(batch, group.rows[index])
-    if second is not None:
-        appended = _filled(_numbers(group.decoded, second, index), appended)
+    if second is None:
+        appended = _appended(batch, group.rows[index])
+    else:
+        appended = _filled(_numbers(group.decoded, second, index), batch.append_ms[group.rows[index]])
     times = event_ms(group.decoded, group.reading.writer, index)
     if isinstance(times, Constant):
         return [int(time) for time in appended]
