@@ -325,6 +325,26 @@ def test_offsets_moved_by_hand_stop_the_worker(application: Application, moved: 
     right(app)
 
 
+def test_offsets_that_have_expired_stop_the_worker(application: Application) -> None:
+    """The broker forgets a group that nobody has used for a week: nothing is read, above all not from the beginning."""
+    from confluent_kafka.admin import AdminClient
+
+    app = application
+    app.ask(f"r{number}" for number in range(20))
+    worker = app.start()
+    app.drained()
+    worker.terminate()
+    worker.wait(10)
+    until(lambda: app.admin.group_is_empty(app.settings.group), 15)
+    admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})
+    admin.delete_consumer_groups([app.settings.group])[app.settings.group].result(20)
+    app.ask(f"s{number}" for number in range(20))
+    worker = app.start()
+    assert OffsetsError.code == worker.wait(30)
+    assert "NO_COMMITTED_OFFSET" in app.log()
+    assert len(app.terminals()) == 20
+
+
 def test_requests_deleted_before_they_were_read_are_a_gap(application: Application) -> None:
     """Retention passed the worker: one GAP record with the range, then on; `verify` calls the range unchecked, not lost."""
     app = application
