@@ -31,7 +31,7 @@ from streams.monitor.state import (
     tally,
 )
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, added, parse_window
+from streams.monitor.windows import WINDOW_BYTES, parse_window
 from streams.pipeline import Refused, Rows
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
@@ -224,9 +224,7 @@ class Monitoring:
         """Add to rows of the state, and mark their windows as changed."""
         keys = [ROW + key for key in rows]
         for key, row, value in zip(keys, rows.values(), self._get(partition, keys, changes), strict=True):
-            old = {} if value is None else {key: decode_row(value)}
-            now = added([old, {key: row}]).get(key, (0,) * len(row))
-            changes[key] = encode_row(now)
+            changes[key] = encode_row(row if value is None else tuple(map(int.__add__, decode_row(value), row)))
         marks = [PUBLISHED + key for key in {key[:WINDOW_BYTES] for key in rows}]
         for key, value in zip(marks, self._get(partition, marks, changes), strict=True):
             published = decode_published(value)

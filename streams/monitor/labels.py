@@ -108,7 +108,10 @@ class Known(NamedTuple):
         if self.prediction is None:
             return None
         end = self.prediction.event_ms + horizon_ms
-        return next((one for one in self.labels if one.time_ms <= end), None)
+        for one in self.labels:
+            if one.time_ms <= end:
+                return one
+        return None
 
 
 NOTHING = Known()

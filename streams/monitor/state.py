@@ -17,6 +17,7 @@ like the others.
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from streams.monitor.tasks import Row
@@ -30,6 +31,8 @@ _HOUR = struct.Struct(">Q")
 _TIME = struct.Struct(">q")
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 _PART = struct.Struct(">IH")
+ROWS = 4_096
+"""So many rows, and their bytes, are remembered: most are a score's first prediction, or its first label."""
 
 
 class Published(NamedTuple):
@@ -42,6 +45,7 @@ class Published(NamedTuple):
     """How often it was published."""
 
 
+@lru_cache(ROWS)
 def encode_row(row: Row) -> bytes:
     """Return a row's numbers as bytes: of each its length, and the number, big-endian and signed."""
     parts = []
@@ -51,6 +55,7 @@ def encode_row(row: Row) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(ROWS)
 def decode_row(data: bytes) -> Row:
     """Return what `encode_row` was given."""
     row, at = [], 0

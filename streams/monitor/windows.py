@@ -6,6 +6,7 @@ rows of a window are the sum over all identities, whatever came in which order, 
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ _EPOCH = 2**63
 """Added to a window's number, so that those before 1970 sort first."""
 DELAY = b"d"
 """First byte of the key of a row that counts labels by their delay; the second is which."""
+_DELAYS = tuple(DELAY + bytes([at]) for at in range(len(DELAY_EDGES_MS) + 1))
 MISFIT = b"x"
 """Key of the row that counts labels that cannot be a truth of this model: another class, no number."""
 
@@ -69,19 +71,18 @@ def contribution(known: Known, rules: Rules) -> Rows:
     prediction, truth = known.prediction, known.truth(rules.horizon_ms)
     if prediction is None:
         return {}
-    begin = window_key(Window(prediction.subject, prediction.event_ms // rules.grain_ms))
-    fits = truth is not None and not truth.withdrawn and rules.task.fits(truth.value)
-    rows = dict(rules.task.rows(prediction.said, truth.value if truth is not None and fits else None))
-    if truth is not None and fits:
-        rows[DELAY + bytes([bucket(truth.time_ms - prediction.event_ms)])] = (1,)
-    elif truth is not None and not truth.withdrawn:
-        rows[MISFIT] = (1,)
-    return {begin + key: row for key, row in rows.items()}
+    begin = _WINDOW.pack(prediction.subject, prediction.event_ms // rules.grain_ms + _EPOCH)
+    if truth is None or truth.withdrawn:
+        return {begin + key: row for key, row in rules.task.rows(prediction.said, None).items()}
+    fits = rules.task.fits(truth.value)
+    rows = {begin + key: row for key, row in rules.task.rows(prediction.said, truth.value if fits else None).items()}
+    rows[begin + (_DELAYS[bucket(truth.time_ms - prediction.event_ms)] if fits else MISFIT)] = (1,)
+    return rows
 
 
 def bucket(delay_ms: int) -> int:
     """Return which edge of DELAY_EDGES_MS a delay lies below; one before its event is in the first."""
-    return next((at for at, edge in enumerate(DELAY_EDGES_MS) if delay_ms < edge), len(DELAY_EDGES_MS))
+    return bisect_right(DELAY_EDGES_MS, delay_ms)
 
 
 def changes(steps: Iterable[tuple[Known, Known]], rules: Rules) -> dict[bytes, Row]:
