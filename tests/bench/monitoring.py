@@ -1,4 +1,7 @@
-"""Measure the monitor on this machine, broker included: `python -m tests.bench.monitoring [PART ...] [--records N]`.
+"""Measure the monitor on this machine, broker included.
+
+python -m tests.bench.monitoring [PART ...] [--records N] >> runs.jsonl
+python -m tests.bench.monitoring --page runs.jsonl > tests/bench/MONITOR.md
 
 joined      a backlog of so many predictions and as many labels, one worker: records a second, CPU, memory
 pending     a backlog of predictions without labels: what waiting for them costs on disk and in memory
@@ -29,6 +32,7 @@ from streams.monitor_assembly import Subject
 from streams.performance import read
 from streams.records import Ints
 from streams.verify.monitoring import verify_labels
+from tests.bench.__main__ import environment
 from tests.bench.measuring import cpu_s, peak_mb, percentiles
 from tests.integration.application import produce_all, until
 from tests.integration.monitored import _ELSE, LABEL, RESULT, Monitored, Predicted
@@ -49,12 +53,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.monitoring", description=__doc__)
     parser.add_argument("part", nargs="*", choices=[*parts, []], help="default: all of them")
     parser.add_argument("--records", type=int, default=1_000_000, help="predictions of joined and pending")
+    parser.add_argument("--page", type=Path, help="print what was measured, for people, and measure nothing")
     options = parser.parse_args()
+    if options.page:
+        print(page([json.loads(line) for line in options.page.read_text().splitlines()]))
+        return
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack") as stack:
         for name in options.part or parts:
             home = Path(folder) / name
             home.mkdir()
-            print(json.dumps({"part": name, **parts[name](stack, home, options.records)}), flush=True)
+            found = parts[name](stack, home, options.records)
+            print(json.dumps({"part": name, **found, "environment": environment()}), flush=True)
+
+
+SAID = {
+    "joined": "A backlog of {records:,} predictions and labels, four partitions, one worker: {records_per_s:,} a second, "
+    "{cpu_us_steady} µs of CPU each, {peak_mb} MB of memory at most, {disk_mb} MB on disk.",
+    "pending": "{records:,} predictions that wait for their labels: {disk_mb} MB on disk, {peak_mb} MB of memory at most; "
+    "{records_per_s:,} a second, {cpu_us_steady} µs of CPU each.",
+    "visible": "{labels:,} labels at {rate:,} a second: from a label's append until what is published counts it {p50_ms} ms (median), "
+    "{p99_ms} ms (p99), {max_ms} ms (longest).",
+    "dirty": "Labels that change {windows:,} windows at once, twice, ten seconds apart, in four partitions: {parts:,} parts in "
+    "{seconds} s, {parts_in_a_second_at_most:,} in one second at most.",
+}
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """Return what was measured, for people."""
+    last = {run["part"]: run for run in runs}
+    lines = [f"- **{name}**: {SAID[name].format(**run)}" for name, run in last.items()]
+    about = [f"- {key}: {value}" for key, value in next(iter(last.values()))["environment"].items()]
+    head = "# What the monitor takes\n\nMade by `python -m tests.bench.monitoring --page`; never by hand."
+    return "\n".join([head, "", *about, "", *lines])
 
 
 def application(stack: Stack, home: Path, name: str, *, partitions: int = 4) -> Monitored:

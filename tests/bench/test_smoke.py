@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streams.dev import Stack
-from tests.bench import measuring, report, throughput
+from tests.bench import measuring, monitoring, report, throughput
 from tests.bench.job import distinct_of, job
 from tests.bench.measuring import longest_silence, percentiles, steady_rate
 from tests.bench.systems import CONTRACT, Ours
@@ -48,3 +48,13 @@ def test_a_small_run(stack: Stack, unique: str, tmp_path: Path) -> None:
     run = {"part": "throughput", "system": "answeronce", "about": ours.about(), **found}
     page = report.page([{"environment": {"date": "today"}, "requests": REQUESTS, "runs": [run, run]}])
     assert f"| answeronce | 2 | {found['results_per_s']:,} (" in page
+
+
+def test_a_small_run_of_the_monitor(stack: Stack, tmp_path: Path) -> None:
+    """It is measured only if every label is counted; the page shows what was measured."""
+    found = {"part": "joined", **monitoring.joined(stack, tmp_path, 3_000), "environment": {"date": "today"}}
+    assert found["records"] == 6_000
+    assert min(found["records_per_s"], found["cpu_us_steady"], found["peak_mb"]) > 0
+    page = monitoring.page([found])
+    assert "- date: today" in page
+    assert f"6,000 predictions and labels, four partitions, one worker: {found['records_per_s']:,} a second" in page
