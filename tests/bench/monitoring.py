@@ -155,7 +155,7 @@ def bulk(app: Monitored, topic: str, records: Iterator[tuple[bytes, bytes]]) -> 
 
 def followed(app: Monitored, total: int) -> dict[str, Any]:
     """Start one worker, and say what it took until it stood at the end of both topics."""
-    worker = app.start("m-00", kind="monitor")
+    worker, worker_begun = app.start("m-00", kind="monitor"), time.monotonic()
     seen: list[tuple[float, int, float]] = []
 
     def done() -> bool:
@@ -165,7 +165,9 @@ def followed(app: Monitored, total: int) -> dict[str, Any]:
 
     until(done, 1_800, what="the end of the topics")
     low = next(one for one in seen if one[1] >= 0.1 * total)
-    high = next(one for one in reversed(seen) if one[1] <= 0.9 * total)
+    high = next((one for one in reversed(seen) if one[1] <= 0.9 * total), low)
+    if high[0] <= low[0]:  # too few to have been seen on their way
+        low, high = (worker_begun, 0, 0.0), seen[-1]
     peak = round(peak_mb(worker.pid))
     app.stop()
     store = sum(file.stat().st_size for file in (app.settings.app.state_dir / "monitor").rglob("*") if file.is_file())
