@@ -28,7 +28,7 @@ from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import agreed, contradictions, names, warnings
+from streams.topics import agreed, contradictions, message_bytes, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
@@ -112,8 +112,8 @@ def open_sink(settings: Settings, group: str, changelog: str, slot: Slot, found:
         changelog=changelog,
         transaction_ms=limits.transaction_ms,
         slow_commit_ms=limits.slow_commit_ms,
-        message_bytes=max(_message_bytes(topic) for topic in found.values()),
-        batch_bytes=min(BATCH_BYTES, min(_message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
+        message_bytes=max(message_bytes(topic) for topic in found.values()),
+        batch_bytes=min(BATCH_BYTES, min(message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
     )
     sink.open()
     return sink
@@ -168,7 +168,7 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
         results=settings.results,
         outcomes=settings.outcomes,
         dlq={topic: settings.dlq(topic) for topic in lanes},
-        dlq_bytes={settings.dlq(topic): _message_bytes(found[settings.dlq(topic)]) for topic in lanes},
+        dlq_bytes={settings.dlq(topic): message_bytes(found[settings.dlq(topic)]) for topic in lanes},
         topic_ids={topic: found[topic].topic_id for topic in lanes},
         changelog_id=found[settings.changelog].topic_id,
         partitions=settings.partitions,
@@ -196,7 +196,3 @@ def _model(settings: Settings) -> Loaded:
 
 def _encoder(name: str) -> Encoder:
     return Encoder(json.loads((schemas_dir() / f"{name}.avsc").read_text("utf-8")))
-
-
-def _message_bytes(topic: Found) -> int:
-    return int(topic.configs["max.message.bytes"])

@@ -38,18 +38,14 @@ def scorer(settings: Settings) -> Reads:
     return Reads(settings.group, lanes, settings.changelog, settings.outcomes)
 
 
-def monitor(settings: Settings) -> Reads | None:
-    """Return what the monitor reads, where there are labels."""
+def monitor(settings: Settings) -> list[Reads]:
+    """Return what the monitor reads, and those that copy labels for it; nothing where there are no labels."""
     if settings.labels is None:
-        return None
-    return Reads(settings.monitor_group, (settings.results, settings.labels_read), settings.monitor_changelog)
-
-
-def rekeyer(settings: Settings) -> Reads | None:
-    """Return what is read by those that copy labels, where they are keyed otherwise than requests."""
-    if settings.labels is None or not settings.labels.rekey:
-        return None
-    return Reads(settings.rekey_group, (settings.labels.topic,), settings.rekey_changelog)
+        return []
+    found = [Reads(settings.monitor_group, (settings.results, settings.labels_read), settings.monitor_changelog)]
+    if settings.labels.rekey:
+        found.append(Reads(settings.rekey_group, (settings.labels.topic,), settings.rekey_changelog))
+    return found
 
 
 def unbegun(reads: Reads, admin: Admin, found: Mapping[str, Found]) -> list[TP]:

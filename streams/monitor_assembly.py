@@ -27,7 +27,7 @@ from streams.pipeline import Fold
 from streams.ports import Contracts, Observer
 from streams.registering import cache_dir, product_ids
 from streams.slots import Slot
-from streams.topics import HOUR_MS, MESSAGE_BYTES, agreed, monitor_contradictions, monitor_names
+from streams.topics import HOUR_MS, agreed, message_bytes, monitor_contradictions, monitor_names
 
 
 class Subject:
@@ -111,7 +111,7 @@ def assemble_rekeyer(settings: Settings, slot: Slot, observer: Observer) -> Part
         keyed=settings.labels_keyed,
         keyed_partitions=settings.partitions,
         dlq={topic: dlq},
-        dlq_bytes={dlq: _record_bytes(found[dlq])},
+        dlq_bytes={dlq: message_bytes(found[dlq])},
         topic_ids={topic: found[topic].topic_id},
         changelog_id=found[changelog].topic_id,
         partitions=found[topic].partitions,
@@ -134,7 +134,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         labels=labels,
         parts=settings.parts,
         dlq={labels: dlq},
-        dlq_bytes={dlq: _record_bytes(found[dlq])},
+        dlq_bytes={dlq: message_bytes(found[dlq])},
         topic_ids={topic: found[topic].topic_id for topic in (settings.results, labels)},
         changelog_id=found[settings.monitor_changelog].topic_id,
         partitions=settings.partitions,
@@ -229,7 +229,3 @@ def _contract(labels: Labels, nodes_max: int) -> Contract:
         return parse(labels.contract.read_text("utf-8"), nodes_max=nodes_max)
     except (OSError, UnicodeDecodeError, SchemaRefused) as error:
         raise ConfigError(f"[labels] contract {labels.contract}: {error}") from None
-
-
-def _record_bytes(topic: Found) -> int:
-    return int(topic.configs.get("max.message.bytes", MESSAGE_BYTES))

@@ -1,7 +1,8 @@
 """`streams performance serve`: follow what is published, and tell Prometheus."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streams import schemas_dir
 from streams.avro.read import Reader
@@ -26,7 +27,7 @@ class Published:
 
     def __init__(self, rules: Rules) -> None:
         self._rules, self._reader = rules, Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
-        self._parts: dict[bytes, dict[bytes, bytes]] = {}
+        self._parts: dict[bytes, dict[bytes, Mapping[str, Any]]] = {}
         """Of each window, its parts by key."""
         self._labelled: dict[bytes, set[bytes]] = {}
         """Of each window, the keys of the parts that count a label."""
@@ -40,9 +41,8 @@ class Published:
         parts.pop(key, None)
         labelled.discard(key)
         if value is not None:
-            parts[key] = value
-            rows = unchunked(self._reader.read(value, skip=5)["rows"])
-            if any(within[:1] == DELAY and row[0] > 0 for within, row in rows):
+            part = parts[key] = self._reader.read(value, skip=5)
+            if any(within[:1] == DELAY and row[0] > 0 for within, row in unchunked(part["rows"])):
                 labelled.add(key)
 
     def samples(self, absence: bytes | None) -> list[Sample]:
@@ -68,9 +68,8 @@ class Published:
                 wanted["mature"] = max(mature)
             for which, number in wanted.items():
                 parts = self._parts[window_key(Window(subject, number))]
-                decoded = {key: self._reader.read(value, skip=5) for key, value in parts.items()}
                 lag_s = self._label_lag_s(subject, mine, as_of_ms) if which == "newest" else None
-                samples += [_sample(line, which, lag_s) for line in told(merged(decoded), rules, 1, as_of_ms, absence)]
+                samples += [_sample(line, which, lag_s) for line in told(merged(parts), rules, 1, as_of_ms, absence)]
         return samples
 
     def _label_lag_s(self, subject: bytes, numbers: Sequence[int], newest_ms: int) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.headers import label_headers
-from streams.pipeline import Reads, Refused, Rows, record_keys
+from streams.pipeline import Reads, Refused, Rows, record_keys, unaccepted
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
@@ -37,7 +37,7 @@ class Rekeying:
         batch, app = rows.batch, self.app
         keys, reason, detail = _keys(rows, app)
         for row in range(batch.size) if self._refused else ():
-            if why := self._refused.why(*_at(rows, row), Reason.NONE if row in keys else reason[row]):
+            if why := self._refused.why(*_at(batch, row), Reason.NONE if row in keys else reason[row]):
                 reason[row], detail[row] = why
                 keys.pop(row, None)
         letters = [row for row in range(batch.size) if row not in keys]
@@ -77,22 +77,19 @@ class Rekeying:
         """Return the dead letters; one that cannot be set aside in full leaves its coordinates."""
         keys, values, headers = list(batch.keys), list(batch.values), list(batch.headers)
         for row in rows:
-            tp, offset = batch.tps[batch.tp[row]], int(batch.offset[row])
             whole = fits(batch, row, self.app)
             keys[row], values[row] = (keys[row], values[row]) if whole else (None, None)
-            headers[row] = [*((headers[row] or ()) if whole else ()), *self._origin(tp, offset, batch, row)]
+            headers[row] = [*((headers[row] or ()) if whole else ()), *self._origin(batch, row)]
         return dead_letters(batch._replace(keys=keys, values=values, headers=headers), rows, reason, detail, self.app)
 
-    def _origin(self, tp: TP, offset: int, batch: Batch, row: int) -> Headers:
+    def _origin(self, batch: Batch, row: int) -> Headers:
+        tp, offset = _at(batch, row)
         origin = Origin(tp.topic, self.app.topic_ids[tp.topic], tp.partition, offset)
         return label_headers(origin, int(batch.append_ms[row]))
 
     def _copies(self, rows: Rows, keys: Mapping[int, bytes]) -> Block:
         batch, app = rows.batch, self.app
-        headers: list[Headers | None] = []
-        for row in keys:
-            tp, offset = _at(rows, row)
-            headers.append([*(batch.headers[row] or ()), *self._origin(tp, offset, batch, row)])
+        headers = [[*(batch.headers[row] or ()), *self._origin(batch, row)] for row in keys]
         partitions = [app.partition_of(key, app.keyed_partitions) for key in keys.values()]
         return Block(app.keyed, partitions, list(keys.values()), [batch.values[row] for row in keys], headers)
 
@@ -101,23 +98,18 @@ def _keys(rows: Rows, app: App) -> tuple[dict[int, bytes], list[Reason], dict[in
     """Return the request's key of each row that says it, in the rows' order; and why the others do not."""
     found, reason, detail = dict[int, bytes](), list(rows.reason), dict(rows.detail)
     for group in rows.groups:
-        if group.reading.accepted is None:
-            for row, bad in zip(group.rows.tolist(), group.decoded.bad.tolist(), strict=True):
-                if not bad:
-                    reason[row] = Reason.NOT_ACCEPTED
-                    detail[row] = Detail(None, f"{group.reading.writer.name}, schema id {group.schema_id}")
-            continue
-        expected = record_keys(group)
-        for i, (row, bad) in enumerate(zip(group.rows.tolist(), group.decoded.bad.tolist(), strict=True)):
+        for row, key, bad in zip(group.rows.tolist(), record_keys(group), group.decoded.bad.tolist(), strict=True):
             if bad:
                 continue
-            if 0 < len(expected[i]) <= app.key_bytes:
-                found[row] = expected[i]
+            if group.reading.accepted is None:
+                reason[row], detail[row] = Reason.NOT_ACCEPTED, unaccepted(group)
+            elif 0 < len(key) <= app.key_bytes:
+                found[row] = key
             else:
-                reason[row] = Reason.KEY_MISMATCH
-                detail[row] = Detail(None, f"the request's key has {len(expected[i])} bytes, of 1 to {app.key_bytes}")
+                why = f"the request's key has {len(key)} bytes, of 1 to {app.key_bytes}"
+                reason[row], detail[row] = Reason.KEY_MISMATCH, Detail(None, why)
     return dict(sorted(found.items())), reason, detail
 
 
-def _at(rows: Rows, row: int) -> tuple[TP, int]:
-    return rows.batch.tps[rows.batch.tp[row]], int(rows.batch.offset[row])
+def _at(batch: Batch, row: int) -> tuple[TP, int]:
+    return batch.tps[batch.tp[row]], int(batch.offset[row])

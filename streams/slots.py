@@ -131,9 +131,3 @@ def forget_progress(state_dir: Path, name: str) -> None:
         trace = os.open(progress_path(state_dir, name), os.O_WRONLY)
         os.pwrite(trace, bytes(PROGRESS_BYTES), 0)
         os.close(trace)
-
-
-def positions(coordinates: str) -> dict[str, str]:
-    """Return where each topic-partition of a trace begins."""
-    parts = (part.rpartition(" ") for part in coordinates.split(", ") if ".." in part)
-    return {at: offsets.partition("..")[0] for at, _, offsets in parts}

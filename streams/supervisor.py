@@ -29,7 +29,8 @@ from streams.errors import (
     StateError,
     Unreachable,
 )
-from streams.slots import RESTARTS, forget_progress, last_progress, positions, restarts_text
+from streams.records import TP
+from streams.slots import RESTARTS, forget_progress, last_progress, restarts_text
 from streams.suspects import SUSPECTS
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class _Child:
         self.due = 0.0
         self.code: int | None = None
         """Final exit code, once the slot stays down."""
-        self.deaths: dict[str, tuple[str, int]] = {}
+        self.deaths: dict[TP, tuple[int, int]] = {}
         """Of each topic-partition: where the last batch that a worker died over began, and how often in a row."""
         self.trial = ""
         """The batch whose records the next worker looks at one by one."""
@@ -171,10 +172,11 @@ class Supervisor:
             if child.alone[1] < ALONE_MAX or self._condemned(child, batch):
                 return False
         else:
-            for at, first in positions(batch).items():
-                known, deaths = child.deaths.get(at, (first, 0))
-                child.deaths[at] = first, deaths + 1 if known == first else 1
-            deaths = max(child.deaths[at][1] for at in positions(batch))
+            offsets = suspects.ranges(batch)
+            for tp, mine in offsets.items():
+                known, deaths = child.deaths.get(tp, (mine.start, 0))
+                child.deaths[tp] = mine.start, deaths + 1 if known == mine.start else 1
+            deaths = max((child.deaths[tp][1] for tp in offsets), default=0)
             if deaths >= TRIAL_AFTER:
                 child.trial = batch
             if deaths < DEATHS_MAX:

@@ -13,7 +13,7 @@ from streams.records import TP
 
 SUSPECTS = "STREAMS_SUSPECTS"
 """The environment variable."""
-_RANGE = re.compile(r"([^ ,]+)\[(\d+)\] (\d+)\.\.(\d+)")
+_RANGE = re.compile(r"([^ ,]+)\[(\d+)\] (\d+)\.\.(\d*)")
 
 
 class Suspects(NamedTuple):
@@ -39,8 +39,9 @@ def heard(environment: Mapping[str, str]) -> Suspects:
 
 
 def ranges(trace: str) -> dict[TP, range]:
-    """Return the offsets of each topic-partition of a trace."""
-    return {TP(topic, int(at)): range(int(first), int(last) + 1) for topic, at, first, last in _RANGE.findall(trace)}
+    """Return the offsets of each topic-partition of a trace; of a last number that was cut away, the first stands."""
+    found = _RANGE.findall(trace)
+    return {TP(topic, int(at)): range(int(first), int(last or first) + 1) for topic, at, first, last in found}
 
 
 def within(trace: str, trial: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from streams.beginning import Reads, begin_where_nothing_began, monitor, rekeyer, scorer, unbegun
+from streams.beginning import Reads, begin_where_nothing_began, monitor, scorer, unbegun
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
@@ -104,19 +104,19 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
         return []
     retention_ms = int(settings.labels.retention_hours * HOUR_MS)
 
-    def topic(name: str, *rules: Rule, partitions: int = settings.partitions) -> Topic:
-        return Topic(name, partitions, replication, (*rules, *_COMMON, _insync(replication)))
+    def topic(name: str, *rules: Rule, cut_like: str = "") -> Topic:
+        partitions = found[cut_like].partitions if cut_like in found else settings.partitions
+        return Topic(name, partitions, replication, (*rules, *_COMMON, _insync(replication)), cut_like)
 
     compacted = Rule("cleanup.policy", "compact", breaks="the last part of each window must stay")
     labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
     unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
-    room = Rule("max.message.bytes", str(_message_bytes(found.get(labels)) + DEAD_LETTER_ROOM), at_least=True)
-    theirs, like, rekeyed = settings.partitions, "", list[Topic]()
+    room = Rule("max.message.bytes", str(message_bytes(found.get(labels)) + DEAD_LETTER_ROOM), at_least=True)
+    theirs, rekeyed = "", list[Topic]()
     if settings.labels.rekey:
-        theirs, like = found[labels].partitions if labels in found else theirs, labels
-        known = (
-            _longest([retention_ms, int(found[labels].configs["retention.ms"])]) if labels in found else retention_ms
-        )
+        theirs = labels
+        kept_ms = int(found[labels].configs["retention.ms"]) if labels in found else retention_ms
+        known = _longest([retention_ms, kept_ms])
         unread = Rule(
             "retention.ms",
             str(known if known == FOREVER else known + 24 * HOUR_MS),
@@ -126,13 +126,11 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
         rekeyed = [
             topic(settings.labels_keyed, _APPENDED, kept, room),
             topic(settings.dlq(settings.labels_keyed), kept, room),
-            topic(settings.rekey_changelog, unread, Rule("retention.bytes", "-1"), partitions=theirs)._replace(
-                cut_like=like
-            ),
+            topic(settings.rekey_changelog, unread, Rule("retention.bytes", "-1"), cut_like=theirs),
         ]
     return [
-        topic(labels, _LABELLED, kept, partitions=theirs),
-        topic(settings.dlq(labels), kept, room, partitions=theirs)._replace(cut_like=like),
+        topic(labels, _LABELLED, kept, cut_like=theirs),
+        topic(settings.dlq(labels), kept, room, cut_like=theirs),
         *rekeyed,
         Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
         topic(settings.monitor_changelog, _APPENDED, *_kept(settings, retention_ms)),
@@ -285,7 +283,7 @@ def apply(settings: Settings, *, from_end: bool = False) -> list[str]:
 
 
 def _groups(settings: Settings) -> list[Reads]:
-    return [reads for reads in (scorer(settings), monitor(settings), rekeyer(settings)) if reads is not None]
+    return [scorer(settings), *monitor(settings)]
 
 
 _COMMON = (
@@ -329,7 +327,7 @@ def _rules(topic: Topic, have: Found) -> list[Rule]:
 def _planned(settings: Settings, admin: Admin, found: Mapping[str, Found]) -> Plan:
     replication = 3 if admin.cluster().brokers >= 3 else 1
     lanes = {
-        lane.topic: Lane(int(lane.retention_hours * HOUR_MS), _message_bytes(found.get(lane.topic)))
+        lane.topic: Lane(int(lane.retention_hours * HOUR_MS), message_bytes(found.get(lane.topic)))
         for lane in settings.requests
     }
     return plan([*wanted_by_monitor(settings, replication, found), *wanted(settings, replication, lanes)], found)
@@ -341,11 +339,12 @@ def _as_they_are(settings: Settings, found: Mapping[str, Found]) -> dict[str, La
         have = found.get(lane.topic)
         planned = str(int(lane.retention_hours * HOUR_MS))
         retention = planned if have is None else have.configs.get("retention.ms", planned)
-        lanes[lane.topic] = Lane(int(retention), _message_bytes(have))
+        lanes[lane.topic] = Lane(int(retention), message_bytes(have))
     return lanes
 
 
-def _message_bytes(found: Found | None) -> int:
+def message_bytes(found: Found | None) -> int:
+    """Return the largest record that a topic takes; of one that does not exist yet, what the broker's default is."""
     return MESSAGE_BYTES if found is None else int(found.configs.get("max.message.bytes", MESSAGE_BYTES))
 
 

@@ -1,7 +1,6 @@
 """The demo's workers: `streams scorer run` as a child process, whom of it to kill, and when that hurts most."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from streams.errors import SetupError
 from streams.kafka.admin import Admin
 from streams.records import TP
 from streams.slots import holder, last_progress
+from streams.suspects import ranges
 
 NAME = "workers"
 """Their name among the children of the demo's folder: `streams dev status` and `down` know them by it."""
@@ -23,7 +23,6 @@ INSTANCE = "demo"
 COUNT = 2
 READY_S = 60.0
 STOP_S = 30.0
-_RANGE = re.compile(r"(\S+)\[(\d+)\] (\d+)\.\.(\d+)")
 
 
 class Service:
@@ -96,8 +95,7 @@ class Workers(Service):
 
     def in_hand(self, slot: str) -> dict[TP, range]:
         """Return the offsets of the batch that a worker has read and has not finished, or had when it died."""
-        found = _RANGE.findall(last_progress(self._settings.app.state_dir, slot))
-        return {TP(topic, int(tp)): range(int(first), int(last) + 1) for topic, tp, first, last in found}
+        return ranges(last_progress(self._settings.app.state_dir, slot))
 
     def caught(self, slot: str, seconds: float) -> bool:
         """Return whether a worker was found with a batch in its hands within some seconds; it is frozen then.

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.beginning import monitor, rekeyer, unbegun
+from streams.beginning import monitor, unbegun
 from streams.config import Effective, Settings, effective
 from streams.doctor import clock
 from streams.doctor.disk import try_disk
@@ -228,9 +228,8 @@ def _labels(case: Case) -> Iterator[Finding]:
         yield Finding("FAIL", "labels", f"{line}. See `streams topics plan`", SetupError.code)
     if wrong:
         return
-    for reads in (monitor(settings), rekeyer(settings)):
-        missing = [] if reads is None else unbegun(reads, case.admin, found)
-        if reads is not None and missing:
+    for reads in monitor(settings):
+        if missing := unbegun(reads, case.admin, found):
             text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
             yield Finding("FAIL", "labels", text, SetupError.code)
     tps = [TP(settings.labels_read, number) for number in range(settings.partitions)]

@@ -89,17 +89,16 @@ def _families(samples: Sequence[Sample]) -> Iterator[GaugeMetricFamily]:
     yield _gauge(PerformanceMetric.FIGURE, figures)
     yield _gauge(PerformanceMetric.PREDICTIONS, zip(names, (one.predictions for one in samples), strict=True))
     yield _gauge(PerformanceMetric.LABELLED, zip(names, (one.labelled for one in samples), strict=True))
-    mature = [(name, one.mature) for name, one in zip(names, samples, strict=True) if one.mature is not None]
-    yield _gauge(PerformanceMetric.MATURE, mature)
-    distinct = [(name, one.distinct) for name, one in zip(names, samples, strict=True) if one.distinct is not None]
-    yield _gauge(PerformanceMetric.DISTINCT, distinct)
-    lags = [(name, one.label_lag_s) for name, one in zip(names, samples, strict=True) if one.label_lag_s is not None]
-    yield _gauge(PerformanceMetric.LABEL_LAG, lags)
+    yield _gauge(PerformanceMetric.MATURE, zip(names, (one.mature for one in samples), strict=True))
+    yield _gauge(PerformanceMetric.DISTINCT, zip(names, (one.distinct for one in samples), strict=True))
+    yield _gauge(PerformanceMetric.LABEL_LAG, zip(names, (one.label_lag_s for one in samples), strict=True))
     yield _gauge(PerformanceMetric.END, zip(names, (one.end_ms / 1000 for one in samples), strict=True))
 
 
-def _gauge(metric: PerformanceMetric, values: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+def _gauge(metric: PerformanceMetric, values: Iterable[tuple[tuple[str, ...], float | None]]) -> GaugeMetricFamily:
+    """Return the samples; what is None has none."""
     family = GaugeMetricFamily(metric, metric.meaning, labels=metric.labels)
     for labels, value in values:
-        family.add_metric(labels, value)
+        if value is not None:
+            family.add_metric(labels, value)
     return family

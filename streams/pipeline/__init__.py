@@ -12,7 +12,7 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
 from streams.pipeline.app import App, Reads
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
-from streams.pipeline.reading import Group, Rows, read, record_keys, select
+from streams.pipeline.reading import Group, Rows, read, record_keys, select, unaccepted
 from streams.pipeline.refused import Refused
 from streams.pipeline.settling import gap, settle
 
@@ -32,4 +32,5 @@ __all__ = [
     "record_keys",
     "select",
     "settle",
+    "unaccepted",
 ]

@@ -220,13 +220,17 @@ def _judge(group: Group, accepted: Contract | None, members: list[int], rows: Ro
     """Refuse the placed rows that the model does not accept or whose values break the contract's rules."""
     if accepted is None:
         for row in members:
-            rows.reason[row] = Reason.NOT_ACCEPTED
-            rows.detail[row] = Detail(None, f"{group.reading.writer.name}, schema id {group.schema_id}")
+            rows.reason[row], rows.detail[row] = Reason.NOT_ACCEPTED, unaccepted(group)
         return
     for i, detail in check(accepted, group.decoded).items():
         row = int(group.rows[i])
         if rows.identity[row]:
             rows.reason[row], rows.detail[row] = Reason.OUT_OF_CONTRACT, detail
+
+
+def unaccepted(group: Group) -> Detail:
+    """Return which contract it is that is not accepted."""
+    return Detail(None, f"{group.reading.writer.name}, schema id {group.schema_id}")
 
 
 def record_keys(group: Group) -> list[bytes]:

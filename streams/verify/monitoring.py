@@ -1,5 +1,7 @@
 """`streams verify`, of the monitor: read its changelog, what it read and what it published, and judge it."""
 
+from collections.abc import Mapping
+
 from streams.config import Settings
 from streams.errors import SetupError
 from streams.headers import label_origin
@@ -22,13 +24,9 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     assert settings.labels is not None, "there are [labels]"
     # before they were keyed anew, labels were read from their own topic
     names = {settings.results: "results", settings.labels_read: "labels", settings.labels.topic: "labels"}
-    logs = [TP(settings.monitor_changelog, number) for number in numbers]
     if settings.monitor_changelog not in admin.topics([settings.monitor_changelog]):
         raise SetupError(f"{settings.monitor_changelog}: no such topic. `streams topics apply` creates it.")
-    states = {number: State(number) for number in numbers}
-    ends, starts = admin.offsets(logs, "stable"), admin.offsets(logs, "earliest")
-    for log, puts in scan_changes(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in logs}):
-        states[log.partition].take(puts)
+    states, starts = _states(settings, admin, [TP(settings.monitor_changelog, number) for number in numbers])
     ranges = {tp: (state.begins[tp], end) for state in states.values() for tp, end in state.ends.items()}
     read: dict[TP, int | None] = dict.fromkeys(ranges, 0)
     for part in scan(settings.kafka, ranges):
@@ -46,6 +44,15 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     return report._replace(violations=report.violations + wrong, unchecked=report.unchecked + unchecked)
 
 
+def _states(settings: Settings, admin: Admin, logs: list[TP]) -> tuple[dict[int, State], Mapping[TP, int]]:
+    """Return what each partition of a changelog adds up to, and where each begins."""
+    states = {log.partition: State(log.partition) for log in logs}
+    ends, starts = admin.offsets(logs, "stable"), admin.offsets(logs, "earliest")
+    for log, puts in scan_changes(settings.kafka, {log: (starts[log], ends[log]) for log in logs}):
+        states[log.partition].take(puts)
+    return states, starts
+
+
 def _copies(settings: Settings, labels: str, admin: Admin) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is wrong with the copies of labels in the topic that is keyed by request, and what could not be checked."""
     dlq, keyed = settings.dlq(labels), settings.labels_keyed
@@ -55,10 +62,8 @@ def _copies(settings: Settings, labels: str, admin: Admin) -> tuple[tuple[str, .
         raise SetupError(f"{', '.join(missing)}: no such topic. `streams topics apply` creates it.")
     tps = {name: [TP(name, number) for number in range(topic.partitions)] for name, topic in found.items()}
     every = [tp for mine in tps.values() for tp in mine]
-    states = {tp.partition: State(tp.partition) for tp in tps[settings.rekey_changelog]}
-    starts, ends = admin.offsets(every, "earliest"), admin.offsets(every, "stable")
-    for log, puts in scan_changes(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in tps[settings.rekey_changelog]}):
-        states[log.partition].take(puts)
+    starts = admin.offsets(every, "earliest")
+    states, _ = _states(settings, admin, tps[settings.rekey_changelog])
     read: dict[TP, list[int]] = {}
     ranges = {
         tp: (max(starts[tp], state.begins[tp]), end) for state in states.values() for tp, end in state.ends.items()

@@ -1,10 +1,14 @@
 """What attacks are made with: load, a reader that watches all along, and the verdict."""
 
+import contextlib
 import math
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -146,6 +150,22 @@ def arm(app: Application, point: str, fate: str = "kill") -> None:
     (folder / "frozen").unlink(missing_ok=True)
     (folder / ".arming").write_text(fate)
     (folder / ".arming").rename(folder / point)  # at once: a worker must not find it while it is still empty
+
+
+def kill(
+    app: Application, slots: Sequence[str], chance: random.Random, kind: str = "scorer", seconds: float = 30.0
+) -> None:
+    """Kill a random live worker with -9; one that dies by itself meanwhile does not count."""
+
+    def killed() -> bool:
+        pids = [pid for slot in slots if (pid := app.pid(slot, kind))]
+        with contextlib.suppress(ProcessLookupError):
+            if pids:
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                return True
+        return False
+
+    until(killed, seconds, what=f"a live {kind}")
 
 
 def taken(app: Application, point: str) -> bool:

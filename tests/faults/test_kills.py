@@ -13,7 +13,7 @@ import pytest
 from streams.dev import Stack
 from streams.errors import OffsetsError
 from streams.verify import verify
-from tests.faults.attack import Feeder, Reader, answers_everywhere, arm, quantile, sizes
+from tests.faults.attack import Feeder, Reader, answers_everywhere, arm, kill, quantile, sizes
 from tests.faults.instruments import MOVING_POINTS, POINTS, STARTING_POINTS
 from tests.faults.oracle import survived
 from tests.integration.application import Application, until
@@ -79,20 +79,9 @@ def gusts(chance: random.Random) -> list[list[str]]:
 
 
 def kill_one(app: Application, reader: Reader, chance: random.Random) -> None:
-    """Kill a random live worker with -9; one that dies by itself meanwhile does not count."""
-
-    def killed() -> bool:
-        pids = [pid for pid in map(app.pid, app.slots(4)) if pid]
-        if not pids:
-            return False
-        try:
-            os.kill(chance.choice(pids), signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        reader.fault()
-        return True
-
-    until(killed, 30, what="a live worker")
+    """Kill a random live worker with -9."""
+    kill(app, app.slots(4), chance)
+    reader.fault()
 
 
 def come_to(app: Application, reader: Reader, points: Sequence[str], number: int, chance: random.Random) -> None:

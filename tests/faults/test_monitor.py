@@ -33,7 +33,7 @@ from streams.performance import read
 from streams.records import TP
 from streams.slots import slots_dir
 from streams.verify.monitoring import verify_labels
-from tests.faults.attack import arm, right, sizes, taken
+from tests.faults.attack import arm, kill, right, sizes, taken
 from tests.faults.instruments import POINTS, STARTING_POINTS
 from tests.integration.application import Place, produce_all, until
 from tests.integration.monitored import LABEL, Monitored, Predicted, Said
@@ -256,15 +256,7 @@ def strike(app: Monitored, own: Stack, chance: random.Random, number: int) -> st
     kind = chance.choice(["scorer", "monitor", "monitor", "rekeyer"])
     slots = {"scorer": app.slots(2), "monitor": app.slots(2, "m"), "rekeyer": ["m-rekey-02"]}[kind]
 
-    def killed() -> bool:
-        pid = app.pid(chance.choice(slots), kind)
-        with suppress(ProcessLookupError):
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-                return True
-        return False
-
-    until(killed, 60, what=f"a live {kind}")
+    kill(app, slots, chance, kind, 60)
     return f"a {kind}"
 
 

@@ -287,6 +287,16 @@ def test_a_second_supervisor_with_the_same_config_is_refused(application: Applic
     assert dict(app.kinds()) == {"SCORED": 2}
 
 
+def answered_and_gone(app: Application) -> None:
+    """Have twenty requests answered by a worker that ends then, and leaves its group empty."""
+    app.ask(f"r{number}" for number in range(20))
+    worker = app.start()
+    app.drained()
+    worker.terminate()
+    worker.wait(10)
+    until(lambda: app.admin.group_is_empty(app.settings.group), 15)
+
+
 @pytest.mark.parametrize(("moved", "word"), [(-2, "OFFSETS_WENT_BACK"), (1, "OFFSETS_WENT_FORWARD")])
 def test_offsets_moved_by_hand_stop_the_worker(application: Application, moved: int, word: str) -> None:
     """It says which way and the command that puts them back; nothing is read; put back, it goes on."""
@@ -294,13 +304,8 @@ def test_offsets_moved_by_hand_stop_the_worker(application: Application, moved: 
     from confluent_kafka.admin import AdminClient
 
     app = application
-    app.ask(f"r{number}" for number in range(20))
-    worker = app.start()
-    app.drained()
-    worker.terminate()
-    worker.wait(10)
+    answered_and_gone(app)
     admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})
-    until(lambda: app.admin.group_is_empty(app.settings.group), 15)
     tp = TP(app.lanes[0], 0)
     committed = app.admin.committed(app.settings.group, [tp])[tp]
     assert committed is not None
@@ -330,12 +335,7 @@ def test_offsets_that_have_expired_stop_the_worker(application: Application) -> 
     from confluent_kafka.admin import AdminClient
 
     app = application
-    app.ask(f"r{number}" for number in range(20))
-    worker = app.start()
-    app.drained()
-    worker.terminate()
-    worker.wait(10)
-    until(lambda: app.admin.group_is_empty(app.settings.group), 15)
+    answered_and_gone(app)
     admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})
     admin.delete_consumer_groups([app.settings.group])[app.settings.group].result(20)
     app.ask(f"s{number}" for number in range(20))

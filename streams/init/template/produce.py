@@ -29,38 +29,45 @@ def value(text):
         return text
 
 
-request = {
-    "request_id": f"by-hand-{time.time_ns()}",
-    "tenant": "me",
-    "event_time": time.time_ns() // 1_000_000,
-    "amount": 12000.0,
-    "months": 48,
-    "purpose": "car",
-    "income": 38000.0,
-    "rate": 5.9,
-}
-for argument in sys.argv[1:]:
-    field, given, text = argument.partition("=")
-    request |= {field: value(text)} if given else {"request_id": argument}
+def send(topic, record, done):
+    """Send a record under its request's id; return what went wrong, or 0."""
+    registry = SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10})
+    encode = AvroSerializer(
+        registry,
+        conf={
+            "auto.register.schemas": False,
+            "use.latest.version": True,
+            "subject.name.strategy": topic_subject_name_strategy,
+        },
+    )
+    try:
+        encoded = encode(record, SerializationContext(topic, MessageField.VALUE))
+    except Exception as error:
+        return (
+            f"Not encoded, with the registry at {SETTINGS['schema_registry']['url']}: {type(error).__name__}: {error}"
+        )
+    producer = Producer(SETTINGS["kafka"] | {"partitioner": "murmur2_random"})
+    producer.produce(
+        topic,
+        encoded,
+        key=record["request_id"],
+        on_delivery=lambda error, _: print(error.str() if error else f"{done}: {record['request_id']}"),
+    )
+    return "Not delivered in 10 s. Is the broker up, and did `streams topics apply` run?" if producer.flush(10) else 0
 
-registry = SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10})
-encode = AvroSerializer(
-    registry,
-    conf={
-        "auto.register.schemas": False,
-        "use.latest.version": True,
-        "subject.name.strategy": topic_subject_name_strategy,
-    },
-)
-try:
-    encoded = encode(request, SerializationContext(TOPIC, MessageField.VALUE))
-except Exception as error:
-    sys.exit(f"Not encoded, with the registry at {SETTINGS['schema_registry']['url']}: {type(error).__name__}: {error}")
-producer = Producer(SETTINGS["kafka"] | {"partitioner": "murmur2_random"})
-producer.produce(
-    TOPIC,
-    encoded,
-    key=request["request_id"],
-    on_delivery=lambda error, _: print(error.str() if error else f"asked: {request['request_id']}"),
-)
-sys.exit("Not delivered in 10 s. Is the broker up, and did `streams topics apply` run?" if producer.flush(10) else 0)
+
+if __name__ == "__main__":
+    request = {
+        "request_id": f"by-hand-{time.time_ns()}",
+        "tenant": "me",
+        "event_time": time.time_ns() // 1_000_000,
+        "amount": 12000.0,
+        "months": 48,
+        "purpose": "car",
+        "income": 38000.0,
+        "rate": 5.9,
+    }
+    for argument in sys.argv[1:]:
+        field, given, text = argument.partition("=")
+        request |= {field: value(text)} if given else {"request_id": argument}
+    sys.exit(send(TOPIC, request, "asked"))

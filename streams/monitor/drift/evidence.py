@@ -38,13 +38,18 @@ def threshold(mean_windows: float, features: int) -> float:
 
 
 def evidence(p_values: Iterable[float | None], begin: float = 0.0) -> Iterator[float]:
-    """Yield the evidence after each window, in the order of event time: M = e (M + 1).
+    """Yield the evidence after each window, in the order of event time; see `detector`."""
+    return detector((None if p is None else e_value(p) for p in p_values), begin)
+
+
+def detector(e_values: Iterable[float | None], begin: float = 0.0) -> Iterator[float]:
+    """Yield what Shiryaev and Roberts' detector has after each e-value: M = e (M + 1).
 
     A window that cannot be judged (None) leaves it as it is. A window that is revised changes all that follow, so the chain is
     computed anew from the final windows, and does not depend on when they were revised.
     """
     found = begin
-    for p in p_values:
-        if p is not None:
-            found = e_value(p) * (found + 1.0)
+    for e in e_values:
+        if e is not None:
+            found = e * (found + 1.0)
         yield found

@@ -48,10 +48,10 @@ def p_value(reference: Ints, window: Ints, tolerated: float) -> float | None:
     m, n = int(reference.sum()), int(window.sum())
     if n < ROWS_MIN:
         return None
-    cells = int(np.count_nonzero(reference + window))
+    kept = (reference + window) > 0
+    cells = int(kept.sum())
     if cells < 2 or not m:
         return 1.0
-    kept = (reference + window) > 0
     size = n * m / (n + m)
     statistic = size * psi(shares(reference[kept]), shares(window[kept]))
     chance = float(ncx2.sf(statistic, cells - 1, tolerated * size))
