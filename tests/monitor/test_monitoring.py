@@ -269,3 +269,12 @@ def test_a_label_that_was_copied_is_as_old_as_where_it_came_from() -> None:
         assert isinstance(event.said, Label)
         times.append(event.said.time_ms)
     assert [2 * HOUR_MS, 90 * HOUR_MS] == times
+
+
+def test_partitions_of_which_nothing_ever_comes_hold_nothing_up() -> None:
+    """Eight partitions, two identities: what is published is what one partition would publish, and nobody waits for the others."""
+    one, many = run(SIMPLE), run(SIMPLE, partitions=8)
+    assert len({tp.partition for tp in many.positions}) <= 2
+    assert one.digest() == many.digest()
+    assert one.tally() == many.tally()
+    assert (0, 0) == (many.verdict().exit_code, many.verdict().waiting)
