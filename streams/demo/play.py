@@ -26,7 +26,8 @@ RATE, RATE_MAX, PLAY_S = 1_000.0, 5_000.0, 60.0
 """Requests a second, at least and at most; and how long the play should be, with a rate in between."""
 KILL_FROM, KILL_AT_LAST = 0.47, 0.55
 """Shares of all answers: from the first on, the worker is killed once it has a batch in its hands; at the second, anyway."""
-TURN_S = 0.02
+TURN_S, LAST_TURN_S = 0.02, 2.0
+"""How long one looks for a batch in its hands, each turn and the last time."""
 SAY_S = 1.0
 STALL_S = 60.0
 """Without a new answer for so long, waiting is given up; what is missing then is reported."""
@@ -156,11 +157,11 @@ class Play:
             self._send(self._stream[was : self._due])
             all_sent = self._due == len(self._stream)
             sending_s = sending_s or (now - begun if all_sent else 0.0)
-            self._watch.take(tail.read(TURN_S))
             if self._kill is None:
-                self._strike()
+                self._strike()  # now: what was just sent is in somebody's hands in a moment, and no longer after the next read
             else:
                 self._look_after(self._kill)
+            self._watch.take(tail.read(TURN_S))
             if now - said >= SAY_S:
                 self._workers.check()
                 self._show(Line(now - begun, self._sent, (self._watch.count - seen) / (now - said), self._watch.kinds))
@@ -179,7 +180,8 @@ class Play:
     def _strike(self) -> None:
         """Kill the worker if it is time; whoever got no answer then asks again."""
         share = self._watch.count / self._total
-        if share < KILL_FROM or (not self._workers.caught(self._victim, TURN_S) and share < KILL_AT_LAST):
+        patience_s = TURN_S if share < KILL_AT_LAST else LAST_TURN_S
+        if share < KILL_FROM or (not self._workers.caught(self._victim, patience_s) and share < KILL_AT_LAST):
             return
         at_ms = time.time_ns() // 1_000_000
         pid = self._workers.kill(self._victim)
