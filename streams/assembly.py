@@ -21,14 +21,14 @@ from streams.loop import Loop
 from streams.metrics.meter import Meter
 from streams.models.packages import Loaded, load, unaccepted
 from streams.models.store import open_store
-from streams.pipeline import App, Fold
+from streams.pipeline import App, Fold, Watching
 from streams.ports import Contracts, Edges, Observer
 from streams.records import TP
 from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import agreed, contradictions, message_bytes, names, warnings
+from streams.topics import HOUR_MS, agreed, contradictions, message_bytes, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
@@ -181,6 +181,22 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
         result_prefix=framed(ids["result"], b""),
         outcome=_encoder("outcome"),
         outcome_prefix=framed(ids["outcome"], b""),
+        watching=_watching(settings, ids),
+    )
+
+
+def _watching(settings: Settings, ids: Mapping[str, int]) -> Watching | None:
+    """Return how what the model sees is counted; None where there is no monitor."""
+    if settings.labels is None:
+        return None
+    monitor = settings.monitor
+    return Watching(
+        topic=settings.features,
+        grain_ms=int(monitor.grain_hours * HOUR_MS),
+        past_ms=int(monitor.plausible_past_hours * HOUR_MS),
+        future_ms=int(monitor.plausible_future_hours * HOUR_MS),
+        counts=_encoder("feature_counts"),
+        prefix=framed(ids["feature_counts"], b""),
     )
 
 

@@ -107,6 +107,14 @@ class Monitor(Section):
     only counted as such. Default: for ever."""
     port: Annotated[int, Field(ge=1, le=65_280)] | None = None
     """Like `[metrics] port`, of the monitor's workers."""
+    plausible_past_hours: Annotated[float, Field(ge=0)] = 30 * 24
+    """A request's event may be so much older than its append time; what is older still is counted apart, in no window."""
+    plausible_future_hours: Annotated[float, Field(ge=0)] = 1
+    """And so much younger."""
+    drift_hours: Annotated[float, Field(gt=0)] | None = None
+    """How long the windows are that are compared with training. Default: as long as the blocks of the model's reference."""
+    false_ticket_windows: Annotated[float, Field(ge=10)] = 1_000
+    """How many windows there are, in the mean, until a model version gets a ticket although nothing is wrong."""
 
 
 class Model(Section):
@@ -245,6 +253,16 @@ class Settings(Section):
     def parts(self) -> str:
         """The topic that windows of predictions and labels are published to."""
         return f"{self.app.id}.performance.parts"
+
+    @property
+    def features(self) -> str:
+        """The topic that says what the model saw."""
+        return f"{self.app.id}.features"
+
+    @property
+    def tickets(self) -> str:
+        """The topic of tickets."""
+        return f"{self.app.id}.tickets"
 
     @property
     def monitor_changelog(self) -> str:

@@ -19,6 +19,7 @@ from streams.models.manifest import Manifest
 from streams.models.packages import describe
 from streams.models.store import open_store
 from streams.monitor.app import App
+from streams.monitor.features import counts_contract
 from streams.monitor.reading import key_roles, result_contract, unmet
 from streams.monitor.tasks import Binary, Multiclass, Regression, Task
 from streams.monitor.windows import Rules
@@ -39,7 +40,7 @@ class Subject:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.labels = settings, _labels(settings)
         model = settings.model
-        self.manifest, accepts = describe(open_store(model.store), model.name, model.version)
+        self.manifest, accepts, self.reference = describe(open_store(model.store), model.name, model.version)
         self.task = task_of(self.manifest)
         self.key = key_roles(accepts[0])  # all contracts of a package agree on it
         self.contract = _contract(self.labels, settings.limits.schema_nodes)
@@ -91,7 +92,7 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     subject = Subject(settings)
     found, group, changelog = _found(subject), settings.monitor_group, settings.monitor_changelog
     sink = open_sink(settings, group, changelog, slot, found)
-    topics = [settings.results, settings.labels_read]
+    topics = [settings.results, settings.features, settings.labels_read]
     contracts = _contracts(subject, settings.labels_read)
     edges = wired(settings, sink, contracts, slot, observer, group=group, changelog=changelog, topics=topics)
     fold: Fold = Monitoring(application(subject, found), edges.store, observer, time.monotonic)
@@ -132,10 +133,11 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         group=settings.monitor_group,
         results=settings.results,
         labels=labels,
+        features=settings.features,
         parts=settings.parts,
         dlq={labels: dlq},
         dlq_bytes={dlq: message_bytes(found[dlq])},
-        topic_ids={topic: found[topic].topic_id for topic in (settings.results, labels)},
+        topic_ids={topic: found[topic].topic_id for topic in (settings.results, settings.features, labels)},
         changelog_id=found[settings.monitor_changelog].topic_id,
         partitions=settings.partitions,
         partition_of=partition_of,
@@ -151,14 +153,14 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
 
 
 class Readings:
-    """`Contracts` of the monitor: results as the product writes them, and any label that says whose it is, and what came true.
+    """`Contracts` of the monitor: what the product writes, and any label that says whose it is, and what came true.
 
     A label is judged by the contract that it was written with, so senders may change to another version whenever they like.
     Its key is what a request's would be, whatever its contract says.
     """
 
-    def __init__(self, registry: Contracts, results: Snapshot, labels: str, truth: str, key: tuple[Role, ...]) -> None:
-        self._registry, self._results, self._labels, self._truth, self._key = registry, results, labels, truth, key
+    def __init__(self, registry: Contracts, ours: Snapshot, labels: str, truth: str, key: tuple[Role, ...]) -> None:
+        self._registry, self._ours, self._labels, self._truth, self._key = registry, ours, labels, truth, key
 
     @property
     def trouble(self) -> str | None:
@@ -168,7 +170,7 @@ class Readings:
     def snapshot(self) -> Snapshot:
         """Return everything that is known now, without asking anybody."""
         found = {pair: self._judged(pair[0], reading) for pair, reading in self._registry.snapshot().items()}
-        return {**found, **self._results}
+        return {**found, **self._ours}
 
     def resolve(self, wanted: Collection[Pair]) -> frozenset[Pair]:
         """Ask for some (topic, schema id)s, once and briefly; return those that the snapshot now knows."""
@@ -192,15 +194,24 @@ def _contracts(subject: Subject, labels: str) -> Contracts:
     result = result_contract(schema, subject.task, subject.key)
     registry = Registry(
         settings.schema_registry,
-        {settings.results: f"{settings.results}-value", labels: subject.labels.label_subject},
+        {
+            settings.results: f"{settings.results}-value",
+            settings.features: f"{settings.features}-value",
+            labels: subject.labels.label_subject,
+        },
         (),
         drop_extra_fields=False,
         cache_dir=cache_dir(settings),
         nodes_max=settings.limits.schema_nodes,
     )
     registry.recheck()
-    results = {(settings.results, product_ids(settings)["result"]): Reading(result, result)}
-    return Readings(registry, results, labels, subject.truth, subject.key)
+    counts = counts_contract(json.loads((schemas_dir() / "feature_counts.avsc").read_text("utf-8")))
+    ids = product_ids(settings)
+    ours = {
+        (settings.results, ids["result"]): Reading(result, result),
+        (settings.features, ids["feature_counts"]): Reading(counts, counts),
+    }
+    return Readings(registry, ours, labels, subject.truth, subject.key)
 
 
 def _found(subject: Subject) -> dict[str, Found]:

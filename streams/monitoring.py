@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
+from streams.monitor.features import Seen, seen
 from streams.monitor.joining import SLACK_MS, join, when
 from streams.monitor.labels import Known, decode, encode
 from streams.monitor.publishing import STEP_BYTES, Timetable, parts, sizes
@@ -17,21 +18,25 @@ from streams.monitor.state import (
     ROW,
     SUBJECT,
     TALLY,
+    WATERMARK,
     decode_clock,
     decode_published,
     decode_row,
     decode_subject,
+    decode_watermark,
     encode_clock,
     encode_published,
     encode_row,
     encode_subject,
+    encode_watermark,
     free_key,
     is_tally,
     parse_free,
     tally,
+    watermark_key,
 )
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, parse_window
+from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 from streams.pipeline import Refused, Rows
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
@@ -77,20 +82,20 @@ class Monitoring:
             if read.reason[event.row] is Reason.NONE:
                 mine[partitions[batch.tp[event.row]]].append(event)
         fates: dict[int, Counter[str]] = defaultdict(Counter)
+        changes: dict[int, Changes] = defaultdict(dict)
+        self._see(rows, read, fates, changes)
         letters = []
         for row, reason in enumerate(read.reason):
             if reason is not Reason.NONE:
                 tp = batch.tps[batch.tp[row]]
-                is_label = tp.topic == self.app.labels
-                fates[tp.partition][f"{'labels' if is_label else 'results'}.{reason.name}"] += 1
-                if is_label and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
+                fates[tp.partition][f"{self._what(tp.topic)}.{reason.name}"] += 1
+                if tp.topic == self.app.labels and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
                     letters.append(row)
         appended = batch.append_ms.tolist()
-        changes = {
-            partition: self._joined(partition, found, appended, fates[partition]) for partition, found in mine.items()
-        }
+        for partition, found in mine.items():
+            self._join(partition, found, appended, fates[partition], changes[partition])
         for partition, counts in fates.items():
-            self._count(partition, tally(counts), changes.setdefault(partition, {}))
+            self._count(partition, tally(counts), changes[partition])
         blocks = dead_letters(batch, letters, read.reason, read.detail, self.app)
         became = sum(fates.values(), Counter[str]())
         letter_counts = Counter(read.reason[row].name for row in letters)
@@ -112,7 +117,7 @@ class Monitoring:
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction that counts what retention deleted before it was read."""
-        what = "labels" if tp.topic == self.app.labels else "results"
+        what = self._what(tp.topic)
         changes: dict[int, Changes] = {tp.partition: {}}
         fates = {f"{what}.{Reason.GAP.name}": log_start - committed}
         self._count(tp.partition, tally(fates), changes[tp.partition])
@@ -139,8 +144,45 @@ class Monitoring:
                 read.reason[row], read.detail[row] = why
         return read
 
-    def _joined(self, partition: int, found: Sequence[Event], append_ms: Sequence[int], fates: Counter[str]) -> Changes:
-        """Return what a partition's events change of its state; count their fates."""
+    def _what(self, topic: str) -> str:
+        """Return what the tally calls the records of a topic."""
+        return {self.app.labels: "labels", self.app.features: "features"}.get(topic, "results")
+
+    def _see(self, rows: Rows, read: Events, fates: dict[int, Counter[str]], changes: dict[int, Changes]) -> None:
+        """Count what models saw."""
+        tps = rows.batch.tps
+        partitions = {tp.partition for tp in tps if tp.topic == self.app.features}
+        clocks = {partition: decode_clock(self._store.get(partition, [CLOCK])[0]) for partition in partitions}
+        found: dict[int, list[Seen]] = defaultdict(list)
+        for one in seen(rows, read, self.app, clocks):
+            found[tps[rows.batch.tp[one.row]].partition].append(one)
+        for partition, mine in found.items():
+            for one in mine:
+                fates[partition].update(one.fates)
+                changes[partition][SUBJECT + subject_key(one.subject)] = encode_subject(one.subject)
+            self._count(partition, added(one.rows for one in mine), changes[partition])
+            self._watermarks(partition, mine, changes[partition])
+
+    def _watermarks(self, partition: int, found: Sequence[Seen], changes: Changes) -> None:
+        latest: dict[int, int] = {}
+        for one in found:
+            for source, event_ms in one.latest.items():
+                latest[source] = max(event_ms, latest.get(source, event_ms))
+        keys = [watermark_key(source) for source in latest]
+        for key, event_ms, value in zip(keys, latest.values(), self._store.get(partition, keys), strict=True):
+            was = decode_watermark(value)
+            if was is None or event_ms > was:
+                changes[key] = encode_watermark(event_ms)
+
+    def _join(
+        self,
+        partition: int,
+        found: Sequence[Event],
+        append_ms: Sequence[int],
+        fates: Counter[str],
+        changes: Changes,
+    ) -> None:
+        """Add what a partition's events change of its state; count their fates."""
         identities, rules = list({event.identity for event in found}), self.app.rules
         clock, *values = self._store.get(partition, [CLOCK, *identities])
         was_ms, now_ms = decode_clock(clock), max(append_ms[event.row] for event in found)
@@ -152,7 +194,7 @@ class Monitoring:
         )
         for event, fate in zip(found, joined.fates, strict=True):
             fates[f"{'labels' if event.subject is None else 'results'}.{fate}"] += 1
-        changes = {identity: encode(after) for identity, after in joined.known.items()}
+        changes |= {identity: encode(after) for identity, after in joined.known.items()}
         for subject in {event.subject for event in found if event.subject is not None}:
             changes[SUBJECT + subject_key(subject)] = encode_subject(subject)
         self._count(partition, joined.rows, changes)
@@ -167,7 +209,6 @@ class Monitoring:
                 partition, decode_clock(encode_clock(max(now_ms, was_ms))), 2 * len(found) + FREED, changes, fates
             )
         self._observer.passed(Stage.PLAN)
-        return changes
 
     def _free_ms(self, known: Known, now_ms: int) -> int:
         """Return from when on an identity may be freed: when its window is, or, of labels alone, when theirs would be."""
@@ -278,7 +319,9 @@ class Monitoring:
         before, subject = self._get(partition, [mark, name], changes)
         within = sorted((key[len(begin) :], value) for key, value in rows.items())
         names = None if is_tally(window) or subject is None else decode_subject(subject)
-        block, now = parts(window, partition, within, names, decode_published(before), self.app)
+        marks = dict(self._store.scan(partition, WATERMARK))
+        marks |= {key: value for key, value in changes.items() if key[:1] == WATERMARK}
+        block, now = parts(window, partition, within, names, decode_published(before), marks, self.app)
         changes[mark] = encode_published(now)
         return block
 

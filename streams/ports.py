@@ -146,6 +146,30 @@ class Answer(NamedTuple):
     """The prediction, shape (rows,)."""
 
 
+class Counts(NamedTuple):
+    """How many values of a matrix lie in which cells of a reference; what has none is left out. Sorted by window and cell."""
+
+    window: Ints
+    """Index of the window."""
+    cell: Ints
+    n: Ints
+    total: Ints
+    """Sum of the values' positions in the cell, in whole parts of it; 0 of a category."""
+
+
+class Cells(Protocol):
+    """The cells in which the training set was counted, and in which what the model sees is counted, too."""
+
+    reference: bytes
+    """SHA-256 of the reference, 32 bytes."""
+
+    def count(self, matrix: Floats, window: Ints, windows: int) -> Counts:
+        """Count the values of a matrix (rows, features); `window` says which of so many windows each row is in."""
+
+    def refused(self, field: str, reason: Reason) -> Ints:
+        """Return the cells that a request counts in which was refused because this field is missing, or of no known category."""
+
+
 class Model(Protocol):
     """One loaded model, checked against its golden rows."""
 
@@ -156,6 +180,8 @@ class Model(Protocol):
     accepts: tuple[Contract, ...]
     drop_extra_fields: bool
     row_deterministic: bool
+    cells: Cells | None
+    """None: the package has no reference, so nobody can say what has changed since it was trained."""
 
     def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
         """Return the matrix (len(rows), features) of the given rows, and which of them the model refuses."""

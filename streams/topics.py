@@ -95,7 +95,8 @@ def monitor_names(settings: Settings) -> list[str]:
     labels = settings.labels.topic
     keyed = settings.labels_keyed
     rekeyed = [keyed, settings.dlq(keyed), settings.rekey_changelog] if settings.labels.rekey else []
-    return [labels, settings.dlq(labels), *rekeyed, settings.parts, settings.monitor_changelog]
+    ours = [settings.features, settings.parts, settings.tickets, settings.monitor_changelog]
+    return [labels, settings.dlq(labels), *rekeyed, *ours]
 
 
 def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, Found]) -> list[Topic]:
@@ -108,7 +109,7 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
         partitions = found[cut_like].partitions if cut_like in found else settings.partitions
         return Topic(name, partitions, replication, (*rules, *_COMMON, _insync(replication)), cut_like)
 
-    compacted = Rule("cleanup.policy", "compact", breaks="the last part of each window must stay")
+    compacted = Rule("cleanup.policy", "compact", breaks="the last word on each window and each ticket must stay")
     labels, kept = settings.labels.topic, Rule("retention.ms", str(retention_ms), at_least=True)
     unclean = next(rule for rule in _COMMON if rule.key == "unclean.leader.election.enable")
     room = Rule("max.message.bytes", str(message_bytes(found.get(labels)) + DEAD_LETTER_ROOM), at_least=True)
@@ -132,7 +133,9 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
         topic(labels, _LABELLED, kept, cut_like=theirs),
         topic(settings.dlq(labels), kept, room, cut_like=theirs),
         *rekeyed,
+        topic(settings.features, _APPENDED, kept),
         Topic(settings.parts, settings.partitions, replication, (compacted, unclean, _insync(replication))),
+        Topic(settings.tickets, 1, replication, (compacted, unclean, _insync(replication))),
         topic(settings.monitor_changelog, _APPENDED, *_kept(settings, retention_ms)),
     ]
 

@@ -233,6 +233,8 @@ def test_what_is_copied_fits_what_is_copied_from() -> None:
         "theirs.dlq": 7,
         "app.rekey.changelog": 7,
         "app.labels.keyed": 3,
+        "app.features": 3,
+        "app.tickets": 1,
         "app.labels.keyed.dlq": 3,
         "app.performance.parts": 3,
         "app.monitor.changelog": 3,

@@ -136,4 +136,5 @@ contract = "{LABEL_CONTRACT}"
 
 [monitor]
 grain_hours = 24
+plausible_past_hours = 200_000  # the flights are of 2013
 """

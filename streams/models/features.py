@@ -23,6 +23,9 @@ from streams.records import Bools, Bytes8, Detail, Floats, Ints
 
 UNSEEN = -1.0
 """Stands for a category outside the list, until the feature's `unseen` rule is applied."""
+_UNSEEN_BITS = np.uint64(0x7FF8_0000_0000_07A2)
+"""The nan that stands for it from then on, as R's NA is a nan: to a model both are missing, and who counts can tell them apart."""
+NAN_UNSEEN = float(_UNSEEN_BITS.view(np.float64))
 SHOWN = 80
 """Characters of a refused value that its detail shows at most, all of them printable."""
 
@@ -71,7 +74,7 @@ class Features:
             cells = read(decoded, column, rows)
             if feature.kind == "category":
                 unseen = (cells == UNSEEN) & ~null
-                cells[unseen] = np.nan
+                cells[unseen] = NAN_UNSEEN
                 if feature.unseen == "refuse":
                     for row in _first(unseen, refused):
                         shown = _shown(field, decoded, column, int(rows[row]))
@@ -87,6 +90,11 @@ class Features:
                 matrix[:, at : at + feature.length] = cells
             at += feature.length or 1
         return matrix, Refusals(refused)
+
+
+def is_unseen(cells: Floats) -> Bools:
+    """Return which cells of a matrix are nan because their category is not in the list."""
+    return np.asarray(np.ascontiguousarray(cells).view(np.uint64) == _UNSEEN_BITS)
 
 
 def bind(feature: Feature, contract: Contract) -> Bound:

@@ -6,7 +6,9 @@ what is checked, and what was checked is what is loaded, so nobody can change a 
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from streams.models.manifest import Manifest
 from streams.models.onnx import OnnxGraph
 from streams.models.scorer import Scorer, Unscorable
 from streams.models.store import Files, Store, digest, read
-from streams.ports import Answer, Refusals
+from streams.ports import Answer, Cells, Refusals
 from streams.reasons import Reason
 from streams.records import Bools, Detail, Floats, Ints
 
@@ -42,6 +44,7 @@ class Loaded:
     accepts: tuple[Contract, ...]
     drop_extra_fields: bool
     row_deterministic: bool
+    cells: Cells | None
 
     def __init__(self, files: Files) -> None:
         """Run every check on a package.
@@ -57,8 +60,8 @@ class Loaded:
         self._features = Features(about.features, self.accepts)
         self._scorer = FLAVORS[about.flavor](_content(files, about.artifact), about)
         self.row_deterministic = self._scorer.row_deterministic
-        if about.reference:
-            reference.parse(_content(files, about.reference.file), about.columns, about.reference.file)
+        seen = _reference(files, about)
+        self.cells = None if seen is None else seen.cells(about.columns)
         rows = golden.parse(_content(files, about.golden.file), about)
         golden.check(rows, contracts, self.features, self._scorer, about)
 
@@ -149,14 +152,14 @@ def load(store: Store, name: str, version: str) -> Loaded:
     return model
 
 
-def describe(store: Store, name: str, version: str) -> tuple[Manifest, tuple[Contract, ...]]:
-    """Return what a registered package says of itself, and the contracts that it accepts; no model is loaded.
+def describe(store: Store, name: str, version: str) -> "Described":
+    """Return what a registered package says of itself; no model is loaded.
 
     Raises: ConfigError where there is no such model; SetupError where the store's copy is not what was registered.
     """
     files = _verified(store, store.find(name, version))
     about = manifest.parse(_content(files, manifest.FILE))
-    return about, tuple(_contract(files, each.contract) for each in about.accepts)
+    return Described(about, tuple(_contract(files, each.contract) for each in about.accepts), _reference(files, about))
 
 
 def unaccepted(model: Loaded, settings: Settings) -> list[str]:
@@ -218,6 +221,21 @@ def _one_identity(contracts: Mapping[str, Contract]) -> None:
                 f"{first} and {path} differ in the record's key, or in the fields that are request_id and tenant: a retry under "
                 "the other contract would be scored a second time. Accept contracts that name requests alike"
             )
+
+
+class Described(NamedTuple):
+    """What a package says of itself."""
+
+    manifest: Manifest
+    accepts: tuple[Contract, ...]
+    reference: reference.Hashed | None
+
+
+def _reference(files: Files, about: Manifest) -> reference.Hashed | None:
+    if about.reference is None:
+        return None
+    content = _content(files, about.reference.file)
+    return reference.Hashed(reference.parse(content, about.columns, about.reference.file), sha256(content).digest())
 
 
 def _content(files: Files, path: str) -> bytes:

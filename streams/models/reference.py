@@ -3,12 +3,11 @@
 Drift is judged against these. Blocks of time are kept apart because windows of the real world are not independent: how
 much the training set's own blocks differ from each other is what a feature may differ without being drift.
 
-A number's cells are: missing, below the first edge, one between each edge and the next (the lower edge belongs to the
-cell), from the last edge on. A category's cells are: missing or unseen, then one a category in the manifest's order.
+Cells are those of `binning`; a category's last, unseen, is left out where there is nothing unseen.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from streams.complaints import complaints
 from streams.config import Section
 from streams.errors import ConfigError
+from streams.models.binning import Binning, Edges
 from streams.models.manifest import Feature
 from streams.records import Floats, Ints
 
@@ -40,6 +40,9 @@ class Histogram(Section):
     edges: tuple[Edge, ...] | None = None
     """Ascending; None for a category."""
     counts: tuple[tuple[Count, ...], ...]
+    sums: tuple[tuple[Count, ...], ...] | None = None
+    """Of a number, one list a block: the sum of positions in each cell (see `binning`); without them there is no distance in
+    the feature's own unit."""
 
 
 class Reference(Section):
@@ -60,6 +63,9 @@ class Reference(Section):
                 raise ValueError(f"the edges of `{histogram.name}` are not ascending")
             if len(histogram.counts) != len(self.blocks):
                 raise ValueError(f"`{histogram.name}` has {len(histogram.counts)} blocks, not {len(self.blocks)}")
+            shape = [len(counts) for counts in histogram.counts]
+            if histogram.sums is not None and shape != [len(sums) for sums in histogram.sums]:
+                raise ValueError(f"the sums of `{histogram.name}` are not one for each of its counts")
             for block, counts in zip(self.blocks, histogram.counts, strict=True):
                 if sum(counts) != block.rows:
                     raise ValueError(
@@ -85,10 +91,34 @@ def parse(content: bytes, features: Sequence[Feature], where: str) -> Reference:
     for feature, histogram in zip(features, reference.features, strict=True):
         if (histogram.edges is None) != (feature.kind == "category"):
             raise ConfigError(f"{where}: `{feature.name}` is a {feature.kind}; only numbers have edges")
-        cells = len(feature.categories) + 1 if histogram.edges is None else len(histogram.edges) + 2
-        if any(len(counts) != cells for counts in histogram.counts):
-            raise ConfigError(f"{where}: every block of `{feature.name}` needs {cells} cells")
+        if histogram.edges is None:
+            cells, fit = (
+                f"{len(feature.categories) + 1} cells, or {len(feature.categories) + 2} with the unseen",
+                {1, 2},
+            )
+            wrong = any(len(counts) - len(feature.categories) not in fit for counts in histogram.counts)
+        else:
+            cells = f"{len(histogram.edges) + 2} cells"
+            wrong = any(len(counts) != len(histogram.edges) + 2 for counts in histogram.counts)
+        if wrong:
+            raise ConfigError(f"{where}: every block of `{feature.name}` needs {cells}")
     return reference
+
+
+class Hashed(NamedTuple):
+    """A reference, and the SHA-256 of its file's content."""
+
+    reference: Reference
+    digest: bytes
+
+    def cells(self, features: Sequence[Feature]) -> Binning:
+        """Return its cells, for these features."""
+        return _binning(features, [histogram.edges for histogram in self.reference.features], self.digest)
+
+
+def _binning(features: Sequence[Feature], edges: Sequence[Edges], digest: bytes = b"") -> Binning:
+    many = [len(feature.categories) for feature in features]
+    return Binning(many, edges, [feature.source for feature in features], digest)
 
 
 def measure(
@@ -110,13 +140,21 @@ def measure(
         )
         for each in present
     )
+    edges = [
+        None if feature.kind == "category" else _quantiles(values, cells_max)
+        for feature, values in zip(features, matrix.T, strict=True)
+    ]
+    cells = _binning(features, edges)
+    found = cells.count(matrix, np.searchsorted(present, block), len(present))
+    counts = np.zeros((2, len(present), int(cells.begins[-1])), np.int64)
+    counts[0, found.window, found.cell], counts[1, found.window, found.cell] = found.n, found.total
     histograms = []
-    for feature, values in zip(features, matrix.T, strict=True):
-        edges = None if feature.kind == "category" else _quantiles(values, cells_max)
-        cells = len(feature.categories) + 1 if edges is None else len(edges) + 2
-        cell = _cells(values, edges)
-        counts = tuple(tuple(np.bincount(cell[block == each], minlength=cells).tolist()) for each in present)
-        histograms.append(Histogram(name=feature.name, edges=edges, counts=counts))
+    for feature, cut, begin, end in zip(features, edges, cells.begins, cells.begins[1:], strict=False):
+        mine = counts[:, :, begin:end]
+        if cut is None and not mine[0, :, -1].any():
+            mine = mine[:, :, :-1]
+        many, sums = (tuple(map(tuple, each.tolist())) for each in mine)
+        histograms.append(Histogram(name=feature.name, edges=cut, counts=many, sums=None if cut is None else sums))
     return Reference(blocks=blocks, features=tuple(histograms))
 
 
@@ -125,10 +163,3 @@ def _quantiles(values: Floats, cells_max: int) -> tuple[float, ...]:
     if len(known) == 0:
         return (0.0,)
     return tuple(np.unique(np.quantile(known, np.linspace(0, 1, cells_max + 1))).tolist())
-
-
-def _cells(values: Floats, edges: tuple[float, ...] | None) -> Ints:
-    """Return the cell of each value; 0 is missing."""
-    missing = np.isnan(values)
-    codes = np.where(missing, -1.0, values) if edges is None else np.searchsorted(edges, values, side="right")
-    return np.where(missing, 0, codes.astype(np.int64) + 1)

@@ -15,6 +15,8 @@ class App(Reads):
     """The topic of predictions."""
     labels: str
     """The topic of what came true."""
+    features: str
+    """The topic of what models saw."""
     parts: str
     """The topic that windows are published to."""
     rules: Rules

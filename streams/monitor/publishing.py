@@ -4,14 +4,16 @@ A window is published whole: everything that a partition has counted of it. So t
 heard the others. What changes all the time is published every NEWEST_S, and older windows less often.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from streams.avro.encode import Constant, Longs, Slices
 from streams.monitor.app import App
-from streams.monitor.state import Published, Subject, chunks, part_key
-from streams.monitor.windows import parse_window
+from streams.monitor.state import Published, Subject, chunks, decode_watermark, parse_watermark_key, part_key
+from streams.monitor.windows import Window, parse_window, window_key
+from streams.packed import pack
 from streams.records import Block
 
 NEWEST_S, OLDEST_S = 2.0, 60.0
@@ -26,19 +28,26 @@ class Timetable:
     def __init__(self) -> None:
         self._due: dict[tuple[int, bytes], float] = {}
         self._last: dict[tuple[int, bytes], float] = {}
-        self._newest: dict[bytes, int] = {}
-        """Of each subject, the number of its newest window."""
+        self._newest: dict[tuple[int, bytes], int] = {}
+        """Of each partition and subject, the number of its newest window."""
 
     def __len__(self) -> int:
         """Return how many windows have changed since they were published."""
         return len(self._due)
 
     def changed(self, partition: int, windows: Iterable[bytes]) -> None:
-        """Note that windows have changed."""
+        """Note that windows have changed.
+
+        When a partition's newest window is no longer that, it is due now: the next one says that time has passed it.
+        """
         for window in windows:
             at = partition, window
             subject, number = parse_window(window)[0]
-            self._newest[subject] = newest = max(number, self._newest.get(subject, number))
+            was = self._newest.get((partition, subject), number)
+            self._newest[partition, subject] = newest = max(number, was)
+            passed = partition, window_key(Window(subject, was))
+            if newest > was and passed in self._due:
+                self._due[passed] = -math.inf
             if at not in self._due:
                 age = newest - number
                 pause = min(NEWEST_S * (1 + age), OLDEST_S)
@@ -60,6 +69,7 @@ def parts(
     rows: Iterable[tuple[bytes, bytes]],
     subject: Subject | None,
     before: Published,
+    watermarks: Mapping[bytes, bytes],
     app: App,
 ) -> tuple[Block, Published]:
     """Return the records that publish a window, and how it stands to them then.
@@ -69,6 +79,7 @@ def parts(
         partition: whose counts these are.
         rows: keys within the window, in order, and the encoded numbers.
         subject: its names; None for the tally.
+        watermarks: how far event time has come, as the state has it.
         before: how it stood; chunks that there are no more are taken back.
         app: the application.
     """
@@ -89,6 +100,7 @@ def parts(
             "chunk": Longs(np.arange(n)),
             "chunks": Constant(n),
             "rows": Slices(data),
+            "watermarks": Constant(_watermarks(watermarks)),
         },
     )
     surplus = [None] * max(0, before.chunks - n)
@@ -96,6 +108,12 @@ def parts(
     return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), Published(
         False, n, before.revision + 1
     )
+
+
+def _watermarks(state: Mapping[bytes, bytes]) -> bytes:
+    marks = {parse_watermark_key(key): decode_watermark(value) for key, value in state.items()}
+    known = {partition: event_ms for partition, event_ms in marks.items() if event_ms is not None}
+    return pack(np.array([*known], np.int64), np.array([*known.values()], np.int64))
 
 
 def sizes(block: Block) -> int:

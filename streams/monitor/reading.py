@@ -104,13 +104,15 @@ def unmet(labels: Contract, requests: Contract, *, rekey: bool) -> str:
 
 
 def events(rows: Rows, app: App) -> Events:
-    """Return what each row says, in the rows' order."""
+    """Return what each row says, in the rows' order; counts of what models saw are `features.seen`'s."""
     read = Events([], list(rows.reason), dict(rows.detail))
     for group in rows.groups:
         index = [i for i, row in enumerate(group.rows.tolist()) if rows.reason[row] is Reason.NONE]
         if not index:
             continue
         topic = rows.batch.tps[int(rows.batch.tp[group.rows[0]])].topic
+        if topic == app.features:
+            continue
         one = _predictions if topic == app.results else _labels
         read.events.extend(one(rows, group, np.array(index, dtype=np.int64), app, read))
     read.events.extend(_tombstones(rows, app, read))
@@ -130,7 +132,7 @@ def _predictions(rows: Rows, group: Group, index: Ints, app: App, read: Events) 
         if what is None:
             read.reason[row] = Reason.OUT_OF_CONTRACT
             continue
-        subject = _subject(name or b"", version or b"", arm)
+        subject = subject_of(name or b"", version or b"", arm)
         yield Event(row, rows.identity[row], Prediction(time, subject_key(subject), what), subject)
 
 
@@ -288,7 +290,8 @@ def _is_number(value: float | None) -> bool:
 
 
 @lru_cache(SUBJECTS)
-def _subject(name: bytes, version: bytes, arm: bytes | None) -> Subject:
+def subject_of(name: bytes, version: bytes, arm: bytes | None) -> Subject:
+    """Return the names as text."""
     return Subject(
         name.decode("utf-8", "replace"),
         version.decode("utf-8", "replace"),

@@ -7,6 +7,7 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     w + window + key of the row      a row's numbers
     p + window                       whether it changed since it was published, in how many chunks that was, and how often
 
+    m + partition of requests        the latest plausible event time that was counted of it, in milliseconds
     t + hour + identity              when an identity may be freed, in hours since 1970
     a                                the clock: when the newest record that was read was appended, in whole minutes
 
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from streams.monitor.tasks import Row
 from streams.monitor.windows import Window, window_key
 
-SUBJECT, ROW, PUBLISHED, FREE, CLOCK = b"s", b"w", b"p", b"t", b"a"
+SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK = b"s", b"w", b"p", b"t", b"a", b"m"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
 _PUBLISHED = struct.Struct(">?HI")
@@ -85,6 +86,26 @@ def parse_free(key: bytes) -> tuple[int, bytes]:
     """Return from when on which identity may be freed, in milliseconds."""
     (hour,) = _HOUR.unpack_from(key, 1)
     return hour * HOUR_MS, key[1 + _HOUR.size :]
+
+
+def watermark_key(partition: int) -> bytes:
+    """Return the key of a partition's watermark; its value is `encode_watermark`'s."""
+    return WATERMARK + partition.to_bytes(4, "big")
+
+
+def parse_watermark_key(key: bytes) -> int:
+    """Return the partition."""
+    return int.from_bytes(key[1:], "big")
+
+
+def encode_watermark(event_ms: int) -> bytes:
+    """Return the value."""
+    return _TIME.pack(event_ms)
+
+
+def decode_watermark(data: bytes | None) -> int | None:
+    """Return the latest event time; None where nothing was counted."""
+    return int(_TIME.unpack(data)[0]) if data else None
 
 
 def encode_clock(now_ms: int) -> bytes:

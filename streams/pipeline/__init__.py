@@ -9,7 +9,7 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
     step = settle(plan, scores, model, app)    records by topic, state changes, next offsets
 """
 
-from streams.pipeline.app import App, Reads
+from streams.pipeline.app import App, Reads, Watching
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
 from streams.pipeline.reading import Group, Rows, read, record_keys, select, unaccepted
@@ -24,6 +24,7 @@ __all__ = [
     "Reads",
     "Refused",
     "Rows",
+    "Watching",
     "followers",
     "gap",
     "not_finite",

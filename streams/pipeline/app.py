@@ -31,6 +31,21 @@ class Reads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watching:
+    """How what the model sees is counted."""
+
+    topic: str
+    """The topic that it is published to."""
+    grain_ms: int
+    past_ms: int
+    """An event may have happened so long before its request was appended,"""
+    future_ms: int
+    """and so long after; else its time is not believed."""
+    counts: Encoder
+    prefix: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class App(Reads):
     """What the scorer's pure functions must know."""
 
@@ -42,3 +57,5 @@ class App(Reads):
     result_prefix: bytes
     outcome: Encoder
     outcome_prefix: bytes
+    watching: Watching | None = None
+    """None: nobody counts what the model sees."""

@@ -11,6 +11,7 @@ from streams.pipeline.outcomes import Place, carried_text, gap_values, outcomes,
 from streams.pipeline.planning import Plan
 from streams.pipeline.progress import ends_of, frame_of
 from streams.pipeline.results import Answers, results
+from streams.pipeline.watching import feature_counts
 from streams.ports import Model
 from streams.reasons import REASONS, SCORED, Reason
 from streams.records import TP, Batch, Block, Detail, Floats, Headers, Lease, Put, Step
@@ -33,6 +34,7 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     plan, refused, letters = _sorted(plan, places, app)
     blocks = [_scored(plan, answers, app)] if answers else []
     blocks += [_refused(plan, refused, places, answers, app)] if refused else []
+    blocks += feature_counts(plan, places, model, app)
     blocks += dead_letters(batch, letters, plan.reason, plan.detail, app)
     identity, ends = plan.rows.identity, ends_of(batch)
     puts = {

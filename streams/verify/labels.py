@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from streams.errors import UNCHECKED
 from streams.frames import ENTRY, is_frame, parse_frame
+from streams.monitor.features import is_seen
 from streams.monitor.joining import SLACK_MS
 from streams.monitor.labels import decode
 from streams.monitor.state import (
@@ -152,7 +153,7 @@ def judge(
                 unchecked.append(f"{at}: retention has removed what was read")
             elif (total := sum(count or 0 for count in found)) != told:
                 violations.append(f"MISCOUNTED {at}: {total:,} records were read, and {told:,} are counted")
-        of_predictions = {key: row for key, row in rows.items() if not is_tally(key)}
+        of_predictions = {key: row for key, row in rows.items() if not is_tally(key) and not is_seen(key)}
         should = state.counted(rules)
         differ = {
             key[:WINDOW_BYTES]

@@ -23,7 +23,12 @@ def verify_labels(settings: Settings, rules: Rules) -> LabelReport:
     admin, numbers = Admin(settings.kafka), range(settings.partitions)
     assert settings.labels is not None, "there are [labels]"
     # before they were keyed anew, labels were read from their own topic
-    names = {settings.results: "results", settings.labels_read: "labels", settings.labels.topic: "labels"}
+    names = {
+        settings.results: "results",
+        settings.features: "features",
+        settings.labels_read: "labels",
+        settings.labels.topic: "labels",
+    }
     if settings.monitor_changelog not in admin.topics([settings.monitor_changelog]):
         raise SetupError(f"{settings.monitor_changelog}: no such topic. `streams topics apply` creates it.")
     states, starts = _states(settings, admin, [TP(settings.monitor_changelog, number) for number in numbers])

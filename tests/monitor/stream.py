@@ -61,6 +61,7 @@ def app(partitions: int, **changes: Any) -> App:
     whole = App(
         group="loans.monitor",
         results=RESULTS,
+        features="late.features",
         labels=LABELS,
         parts=PARTS,
         dlq={LABELS: f"{LABELS}.dlq"},

@@ -18,7 +18,7 @@ from streams.dedupe import salt
 from streams.headers import origin_of
 from streams.kafka.partitioner import partition_of
 from streams.pipeline import App, Refused, followers, not_finite, plan, read, settle
-from streams.ports import Answer, Model, Refusals
+from streams.ports import Answer, Cells, Model, Refusals
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, TP, Batch, Checkpoint, Detail, Floats, Headers, Ints, Lease, Step
 from streams.state.memory import MemoryStore
@@ -75,6 +75,7 @@ class AmountModel:
     accepts: tuple[Contract, ...] = (CONTRACT,)
     drop_extra_fields = False
     row_deterministic = True
+    cells: Cells | None = None
 
     def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
         amount = decoded.columns["amount"]
