@@ -59,8 +59,8 @@ class Binning:
         self._last = np.array([many + 1 for many, cut in zip(categories, edges, strict=True) if cut is None], np.int64)
         cuts = [cut for cut in edges if cut is not None]
         longest = max(map(len, cuts), default=0)
-        self._edges = np.full((longest, len(cuts)), np.inf)
-        """By rank, then by feature; a feature with fewer has infinities."""
+        self._edges = np.full((longest, len(cuts)), np.nan)
+        """By rank, then by feature; a feature with fewer has nan, which no number reaches."""
         self._from, self._per = np.zeros(self.begins[-1]), np.zeros(self.begins[-1])
         for column, (at, cut) in enumerate(zip(self._numbers.tolist(), cuts, strict=True)):
             self._edges[: len(cut), column] = cut

@@ -233,6 +233,8 @@ def decode_step(step: Step, application: App) -> list[tuple[tuple[int, int], dic
     """Return (origin, terminal record) of everything that a step emits; `kind` is SCORED for results."""
     found = []
     for block in step.emits:
+        if application.watching is not None and block.topic == application.watching.topic:
+            continue
         for i, value in enumerate(block.values):
             headers = block.headers[i] if block.headers else None
             if block.topic.endswith(".dlq"):
