@@ -7,77 +7,25 @@ from collections.abc import Collection, Mapping
 from streams import rekeying, schemas_dir
 from streams.assembly import Parts, open_sink, wired
 from streams.avro.encode import Encoder
+from streams.avro.read import Reader
 from streams.avro.registry import Registry, framed
-from streams.avro.schema import SchemaRefused, parse
-from streams.config import Labels, Settings
-from streams.contracts import Contract, Pair, Reading, Role, Snapshot, Unreadable
+from streams.avro.write import Writer
+from streams.config import Settings
+from streams.contracts import Pair, Reading, Role, Snapshot, Unreadable
 from streams.dedupe import salt
-from streams.errors import ConfigError
 from streams.kafka.admin import Admin, Found
 from streams.kafka.partitioner import partition_of
-from streams.models.manifest import Manifest
-from streams.models.packages import describe
-from streams.models.store import open_store
 from streams.monitor.app import App
 from streams.monitor.features import counts_contract
-from streams.monitor.reading import key_roles, result_contract, unmet
-from streams.monitor.tasks import Binary, Multiclass, Regression, Task
-from streams.monitor.windows import Rules
+from streams.monitor.reading import result_contract
+from streams.monitored import Subject
 from streams.monitoring import Monitoring
 from streams.pipeline import Fold
 from streams.ports import Contracts, Observer
 from streams.registering import cache_dir, product_ids
 from streams.slots import Slot
-from streams.topics import HOUR_MS, agreed, message_bytes, monitor_contradictions, monitor_names
-
-
-class Subject:
-    """What the application's predictions and labels are, by its settings and its model.
-
-    Raises: ConfigError, SetupError where they do not say enough, or contradict each other.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.labels = settings, _labels(settings)
-        model = settings.model
-        self.manifest, accepts, self.reference = describe(open_store(model.store), model.name, model.version)
-        self.task = task_of(self.manifest)
-        self.key = key_roles(accepts[0])  # all contracts of a package agree on it
-        self.contract = _contract(self.labels, settings.limits.schema_nodes)
-        if why := unmet(self.contract, accepts[0], rekey=self.labels.rekey):
-            raise ConfigError(f"[labels] contract {self.labels.contract.name}: {why}")
-        rekey, tenant = self.labels.rekey, self.contract.role("tenant")
-        self.tombstones = self.key == ("request_id",) and tenant is None and not rekey
-        """A label's key is the identity, so that a record without a value can withdraw it."""
-        said = self.manifest.label
-        self.truth = self.labels.field or (said.field if said else "")
-        self.horizon_hours = self.labels.horizon_hours or (said.horizon_hours if said else None)
-        absence = self.labels.absence_means or (said.absence_means if said else "unknown")
-        self.absence = None if absence == "unknown" else absence.encode()
-        if not self.truth or self.contract.field(self.truth) is None:
-            fields = ", ".join(field.name for field in self.contract.fields)
-            raise ConfigError(
-                f"[labels] field: {f'{self.labels.contract.name} has no field {self.truth}' if self.truth else 'it is missing'}. "
-                f"Which of these says what came true: {fields}?"
-            )
-        if self.horizon_hours is None:
-            raise ConfigError("[labels] horizon_hours is missing: how long after its event does a label count?")
-        hours = settings.monitor.retention_hours
-        if hours is not None and hours < self.horizon_hours:
-            raise ConfigError(
-                f"[monitor] retention_hours ({hours:g}) is less than the horizon ({self.horizon_hours:g} h): labels that still "
-                "count would find their windows sealed"
-            )
-        grain_ms, horizon_ms = int(settings.monitor.grain_hours * HOUR_MS), int(self.horizon_hours * HOUR_MS)
-        self.rules = Rules(self.task, grain_ms, horizon_ms, None if hours is None else int(hours * HOUR_MS))
-
-
-def task_of(manifest: Manifest) -> Task:
-    """Return what is counted of a model's predictions."""
-    classes = tuple(name.encode() for name in manifest.output.classes)
-    if manifest.task == "binary":
-        return Binary(*classes)
-    return Multiclass(classes) if manifest.task == "multiclass" else Regression()
+from streams.ticketing import TicketDesk
+from streams.topics import agreed, message_bytes, monitor_contradictions, monitor_names
 
 
 def preflight(settings: Settings) -> None:
@@ -95,7 +43,8 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     topics = [settings.results, settings.features, settings.labels_read]
     contracts = _contracts(subject, settings.labels_read)
     edges = wired(settings, sink, contracts, slot, observer, group=group, changelog=changelog, topics=topics)
-    fold: Fold = Monitoring(application(subject, found), edges.store, observer, time.monotonic)
+    desk = TicketDesk(subject)
+    fold: Fold = Monitoring(application(subject, found), edges.store, observer, time.monotonic, desk)
     return Parts(edges, fold, settings, slot)
 
 
@@ -128,7 +77,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
     settings = subject.settings
     labels = settings.labels_read
     dlq = settings.dlq(labels)
-    ids = product_ids(settings)
+    ids, ticket = product_ids(settings), (schemas_dir() / "ticket.avsc").read_text("utf-8")
     return App(
         group=settings.monitor_group,
         results=settings.results,
@@ -147,6 +96,9 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         truth=subject.truth,
         threshold=subject.manifest.output.threshold,
         tombstones=subject.tombstones,
+        tickets=settings.tickets,
+        ticket=Writer(ticket, framed(ids["ticket"], b"")),
+        ticket_reader=Reader(ticket),
         part=Encoder(json.loads((schemas_dir() / "performance_part.avsc").read_text("utf-8"))),
         part_prefix=framed(ids["performance_part"], b""),
     )
@@ -224,19 +176,3 @@ def _found(subject: Subject) -> dict[str, Found]:
         wrong.append(f"{settings.results} has not {settings.partitions} partitions")
     agreed(wrong)
     return found
-
-
-def _labels(settings: Settings) -> Labels:
-    if settings.labels is None:
-        raise ConfigError(
-            "there is no [labels] section, so there is nothing to monitor. It names the topic of what came true and its "
-            'contract: topic = "APP.labels", contract = "label.v1.avsc"'
-        )
-    return settings.labels
-
-
-def _contract(labels: Labels, nodes_max: int) -> Contract:
-    try:
-        return parse(labels.contract.read_text("utf-8"), nodes_max=nodes_max)
-    except (OSError, UnicodeDecodeError, SchemaRefused) as error:
-        raise ConfigError(f"[labels] contract {labels.contract}: {error}") from None

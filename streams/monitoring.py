@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
+from streams.monitor.desk import HOME, Desk, NoDesk
 from streams.monitor.features import Seen, seen
 from streams.monitor.joining import SLACK_MS, join, when
 from streams.monitor.labels import Known, decode, encode
@@ -18,6 +19,7 @@ from streams.monitor.state import (
     ROW,
     SUBJECT,
     TALLY,
+    TICKET,
     WATERMARK,
     decode_clock,
     decode_published,
@@ -36,6 +38,7 @@ from streams.monitor.state import (
     watermark_key,
 )
 from streams.monitor.tasks import Row
+from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 from streams.pipeline import Refused, Rows
 from streams.pipeline.letters import dead_letters, fits
@@ -46,6 +49,7 @@ from streams.records import TP, Block, Detail, Lease, Put, Step
 
 Changes = dict[bytes, bytes]
 """What a step changes of one partition's state, by key; an empty value takes the key away."""
+NO_DESK = NoDesk()
 FREED = 100
 """So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
 
@@ -58,10 +62,13 @@ class Monitoring:
         store: the state; it is only asked.
         observer: told which stage has ended.
         clock: monotonic seconds; decides only how often a window is published, never what is counted.
+        desk: decides about tickets.
     """
 
-    def __init__(self, app: App, store: Store, observer: Observer, clock: Callable[[], float]) -> None:
-        self.app, self._store, self._observer, self._clock = app, store, observer, clock
+    def __init__(
+        self, app: App, store: Store, observer: Observer, clock: Callable[[], float], desk: Desk = NO_DESK
+    ) -> None:
+        self.app, self._store, self._observer, self._clock, self._desk = app, store, observer, clock, desk
         self._partitions: frozenset[int] = frozenset()
         self._known: set[int] = set()
         """The partitions whose changed windows were asked for."""
@@ -99,7 +106,7 @@ class Monitoring:
         blocks = dead_letters(batch, letters, read.reason, read.detail, self.app)
         became = sum(fates.values(), Counter[str]())
         letter_counts = Counter(read.reason[row].name for row in letters)
-        return self._step(batch.lease, blocks, changes, ends_of(batch), became, letter_counts)
+        return self._step(batch.lease, blocks, changes, ends_of(batch), became, letter_counts, self._tickets())
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Count this record as one that cannot be set aside; False if it was refused before."""
@@ -128,14 +135,32 @@ class Monitoring:
     def due(self, lease: Callable[[], Lease]) -> Step | None:
         """Return the transaction that publishes what is due."""
         self._ask()
-        if not self._timetable.due(self._clock()):
+        tickets = self._tickets()
+        if not tickets and not self._timetable.due(self._clock()):
             return None
-        return self._step(lease(), [], {}, {}, {}, {})
+        return self._step(lease(), [], {}, {}, {}, {}, tickets)
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
         self._partitions, self._known, self._timetable, self._swept = partitions, set(), Timetable(), {}
         self._observer.waiting(0)
+        if HOME in partitions:
+            self._desk.open()
+        else:
+            self._desk.close()
+
+    def _tickets(self) -> list[Ticket]:
+        """Return the tickets that are due; only who owns their partition decides about any."""
+        if HOME not in self._partitions or not self._desk.ready():
+            return []
+        known = [of_record(self.app.ticket_reader.read(value, skip=5)) for _, value in self._store.scan(HOME, TICKET)]
+        return self._desk.due({ticket.id: ticket for ticket in known})
+
+    def _written(self, tickets: Sequence[Ticket], changes: Changes) -> Block:
+        """Return the records of some tickets, and remember them."""
+        values = [self.app.ticket.write(ticket.as_record()) for ticket in tickets]
+        changes |= {TICKET + ticket.id.encode(): value for ticket, value in zip(tickets, values, strict=True)}
+        return Block(self.app.tickets, [0] * len(values), [ticket.id.encode() for ticket in tickets], values)
 
     def _refuse(self, read: Events, rows: Rows) -> Events:
         batch = rows.batch
@@ -285,9 +310,12 @@ class Monitoring:
         ends: Mapping[TP, int],
         fates: Mapping[str, int],
         letters: Mapping[str, int],
+        tickets: Sequence[Ticket],
     ) -> Step:
-        """Return the transaction of some changes, with the windows that are due."""
+        """Return the transaction of some changes, with the windows and tickets that are due."""
         self._ask()
+        if tickets:
+            blocks.append(self._written(tickets, changes.setdefault(HOME, {})))
         self._published, published = [], 0
         for partition, window in self._timetable.due(self._clock()):
             if published > STEP_BYTES:

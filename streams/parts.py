@@ -9,30 +9,39 @@ from streams.config import Settings
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
 from streams.kafka.scan import scan
+from streams.monitor.ticket import Ticket, of_record
 from streams.records import TP
 
 Parts = Mapping[bytes, Mapping[str, Any]]
-"""Of each key the last part, as `performance_part.avsc` has it."""
+"""Of each key the last record, as its schema has it."""
 
 
 def read_parts(settings: Settings, admin: Admin) -> Parts:
-    """Return everything that is published now. Raises: SetupError, Unreachable."""
-    if settings.parts not in admin.topics([settings.parts]):
-        raise SetupError(
-            f"topic {settings.parts} does not exist. `streams topics apply` creates it, where there are [labels]"
-        )
-    reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
-    tps = [TP(settings.parts, partition) for partition in range(settings.partitions)]
+    """Return every part of windows that is published now. Raises: SetupError, Unreachable."""
+    return _last(settings, admin, settings.parts, settings.partitions, "performance_part")
+
+
+def read_tickets(settings: Settings, admin: Admin) -> dict[str, Ticket]:
+    """Return every ticket that there is, by id. Raises: SetupError, Unreachable."""
+    found = map(of_record, _last(settings, admin, settings.tickets, 1, "ticket").values())
+    return {ticket.id: ticket for ticket in found}
+
+
+def _last(settings: Settings, admin: Admin, topic: str, partitions: int, schema: str) -> Parts:
+    if topic not in admin.topics([topic]):
+        raise SetupError(f"topic {topic} does not exist. `streams topics apply` creates it, where there are [labels]")
+    reader = Reader((schemas_dir() / f"{schema}.avsc").read_text("utf-8"))
+    tps = [TP(topic, partition) for partition in range(partitions)]
     starts, ends = admin.offsets(tps, "earliest"), admin.offsets(tps, "stable")
-    parts: dict[bytes, Mapping[str, Any]] = {}
+    last: dict[bytes, Mapping[str, Any]] = {}
     for part in scan(settings.kafka, {tp: (starts[tp], ends[tp]) for tp in tps}):
         for key, value, offset in zip(part.keys, part.values, part.offset, strict=True):
             if key is None:
                 continue
-            parts.pop(key, None)
+            last.pop(key, None)
             if value is not None:
                 try:
-                    parts[key] = reader.read(value, skip=5)
+                    last[key] = reader.read(value, skip=5)
                 except ValueError as error:
                     raise SetupError(f"{part.tp}@{offset}: {error}. Was it written by a newer version?") from None
-    return parts
+    return last

@@ -7,7 +7,7 @@ from streams.errors import ConfigError
 from streams.kafka.admin import Admin
 from streams.monitor.merging import Merged, merged
 from streams.monitor.telling import Told, newest_ms, told
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.parts import read_parts
 from streams.topics import HOUR_MS
 

@@ -16,7 +16,7 @@ from streams.monitor.merging import merged
 from streams.monitor.state import is_tally, unchunked
 from streams.monitor.telling import Told, told
 from streams.monitor.windows import DELAY, WINDOW_BYTES, Rules, Window, parse_window, window_key
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.records import TP
 
 READ_S = 0.5

@@ -20,7 +20,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.produce import RequestProducer
 from streams.monitor.telling import Told, table
 from streams.monitor.telling import as_json as week_as_json
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.performance import performance
 from streams.records import TP
 from streams.verify.labels import LabelReport

@@ -49,13 +49,13 @@ class Tail:
             raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
         self._consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in tps])
 
-    def read(self, seconds: float) -> list[Record]:
-        """Return what came within some seconds. A broker that is away for a moment is an empty answer.
+    def read(self, seconds: float, limit: int = CHUNK) -> list[Record]:
+        """Return what came within some seconds, at most so many records. A broker that is away for a moment is an empty answer.
 
         Raises: Unreachable for an error that the client does not wait out.
         """
         records = []
-        for message in self._consumer.consume(CHUNK, seconds):
+        for message in self._consumer.consume(limit, seconds):
             error = message.error()
             if error is not None:
                 if error.fatal():

@@ -19,6 +19,7 @@ missing = "refuse"              # null: refuse (default) | "nan" | a number (for
 unseen = "refuse"               # not in the list: refuse (default) | "missing" (nan)
 # length = 64                   # of a vector (a contract's array): so many numbers, columns `name_0`, `name_1`, …
 # unit = "minutes"              # of a number: what the model was trained in; the contract must state the same
+# drift_tolerance = 0.1         # the PSI that is no drift; default: calibrated on the reference's blocks of time
 
 [output]                        # of a binary model; see below for the others
 classes = ["on_time", "late"]
@@ -32,6 +33,10 @@ absence_means = "unknown"
 
 [reference]                     # optional: what the training set looked like (see `reference.py`)
 file = "reference.json"
+
+[risk]                          # optional: how wrong it may be before somebody should know
+metric = "error_rate"           # error_rate | brier
+allowed = 0.16
 
 [golden]                        # inputs with their expected scores (see `golden.py`)
 file = "golden.jsonl"
@@ -90,6 +95,8 @@ class Feature(Section):
     unseen: Literal["refuse", "missing"] = "refuse"
     unit: Text | None = None
     """What the model was trained in; the contract's field must say the same."""
+    drift_tolerance: Annotated[float, Field(gt=0)] | None = None
+    """The PSI that a window may have without being drift; default: what the reference's own blocks have."""
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -195,6 +202,15 @@ class Reference(Section):
     file: Text
 
 
+class Risk(Section):
+    """`[risk]`: how wrong the model may be, measured on data that it was not trained on."""
+
+    metric: Literal["error_rate", "brier"] = "error_rate"
+    """The share of wrong picks; or the Brier score (of more than two classes half of it, so that it is at most 1)."""
+    allowed: Annotated[float, Field(gt=0, lt=1)]
+    """The largest mean of a window that is no deterioration."""
+
+
 class Golden(Section):
     """`[golden]`: inputs with their expected scores."""
 
@@ -218,6 +234,7 @@ class Manifest(Section):
     onnx: Onnx | None = None
     label: Label | None = None
     reference: Reference | None = None
+    risk: Risk | None = None
     golden: Golden
 
     @model_validator(mode="after")
@@ -229,6 +246,8 @@ class Manifest(Section):
         if self.onnx and self.flavor != "onnx":
             raise ValueError(f'[onnx] is for flavor "onnx"; this one is "{self.flavor}"')
         self.output.check(self.task)
+        if self.risk and self.task == "regression":
+            raise ValueError("[risk] is for models of classes: the loss of a number has no largest value")
         if self.label and self.label.absence_means not in ("unknown", *self.output.classes):
             classes = f" or one of the classes: {', '.join(self.output.classes)}" if self.output.classes else ""
             raise ValueError(f'[label] absence_means is "{self.label.absence_means}"; it is "unknown"{classes}')

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from streams.avro.encode import Encoder
+from streams.avro.read import Reader
+from streams.avro.write import Writer
 from streams.monitor.windows import Rules
 from streams.pipeline.app import Reads
 
@@ -26,5 +28,9 @@ class App(Reads):
     """A prediction that does not say what was picked is read as the positive class from this score on."""
     tombstones: bool
     """A label's key is the identity, so that a record without a value can withdraw it."""
+    tickets: str
+    """The topic of tickets."""
+    ticket: Writer
+    ticket_reader: Reader
     part: Encoder
     part_prefix: bytes

@@ -28,7 +28,7 @@ from streams.monitor.windows import WINDOW_BYTES, Rules, Window, window_key
 from streams.packed import unpack
 from streams.pipeline import Group, Rows
 from streams.reasons import Reason
-from streams.records import Detail, Ints
+from streams.records import Detail
 
 CELL, REQUESTS = b"f", b"n"
 HASH_BYTES = 4
@@ -130,26 +130,6 @@ def is_seen(key: bytes) -> bool:
     return key[WINDOW_BYTES : WINDOW_BYTES + 1] in (CELL, REQUESTS)
 
 
-class FeatureCounts(NamedTuple):
-    """What was counted in some windows, against one reference."""
-
-    requests: int
-    n: Ints
-    """By cell."""
-    total: Ints
-
-
-def feature_counts(rows: Mapping[bytes, Row], reference: bytes, cells: int) -> FeatureCounts:
-    """Return the counts of a window's rows, by their keys within it; cells that the reference does not have are left out."""
-    begin, n, total = CELL + reference[:HASH_BYTES], np.zeros(cells, np.int64), np.zeros(cells, np.int64)
-    for key, row in rows.items():
-        if key.startswith(begin):
-            (cell,) = _CELL.unpack_from(key, len(begin))
-            if cell < cells:
-                n[cell], total[cell] = row
-    return FeatureCounts(rows.get(REQUESTS + reference[:HASH_BYTES], (0,))[0], n, total)
-
-
-def references(rows: Mapping[bytes, Row]) -> set[bytes]:
-    """Return the first bytes of every reference that a window was counted against."""
-    return {key[1 : 1 + HASH_BYTES] for key in rows if key[:1] == REQUESTS}
+def cell_of(key: bytes) -> int:
+    """Return the cell of a row, by its key within the window, which begins with CELL."""
+    return int(_CELL.unpack_from(key, len(CELL) + HASH_BYTES)[0])

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 from streams.monitor.performance.report import Block
 from streams.monitor.state import TALLY, Subject, unchunked
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, added, parse_window
+from streams.monitor.windows import WINDOW_BYTES, Window, added, parse_window, window_key
+from streams.packed import unpack
+
+Part = Mapping[str, Any]
+"""A record of `performance_part.avsc`."""
 
 
 class Merged(NamedTuple):
@@ -21,32 +25,71 @@ class Merged(NamedTuple):
     """How many records each came to what: `results.predicted`, `labels.applied`, …"""
 
 
-def merged(parts: Mapping[bytes, Mapping[str, Any]]) -> Merged:
-    """Return what the parts add up to.
+_TALLY = window_key(Window(TALLY, 0))
 
-    A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there
-    of it counts.
+
+class Following:
+    """What is published, followed: each part replaces the last one under its key.
+
+    A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there of it
+    counts.
     """
-    names: dict[bytes, Subject] = {}
-    sums: list[dict[bytes, Row]] = []
-    for key, part in parts.items():
+
+    def __init__(self) -> None:
+        self._parts: dict[bytes, dict[bytes, Part]] = {}
+        """Of each window its parts by key."""
+        self._names: dict[bytes, Subject] = {}
+        self._watermarks: dict[int, int] = {}
+
+    def take(self, key: bytes, part: Part | None) -> None:
+        """Go on with a record; None takes the part away."""
         window = key[:WINDOW_BYTES]
+        mine = self._parts.setdefault(window, {})
+        mine.pop(key, None)
+        if part is None:
+            return
+        mine[key] = part
         if part["model_name"] is not None:
-            names[parse_window(window)[0].subject] = Subject(
-                part["model_name"], part["model_version"] or "", part["arm"]
-            )
-        sums.append({window + within: row for within, row in unchunked(part["rows"])})
-    windows: dict[bytes, dict[int, dict[bytes, Row]]] = {}
-    tally: dict[str, int] = {}
-    for key, row in added(sums).items():
-        at, within = parse_window(key)
-        if at.subject == TALLY:
-            tally[within.decode("utf-8", "replace")] = row[0]
-        else:
-            windows.setdefault(at.subject, {}).setdefault(at.number, {})[within] = row
-    subjects = {
-        names[subject]: [Block(number, rows) for number, rows in sorted(found.items())]
-        for subject, found in windows.items()
-        if subject in names
-    }
-    return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), tally)
+            names = Subject(part["model_name"], part["model_version"] or "", part["arm"])
+            self._names[parse_window(window)[0].subject] = names
+        if part["watermarks"]:
+            partitions, events = unpack(part["watermarks"], 2)
+            for partition, event_ms in zip(partitions.tolist(), events.tolist(), strict=True):
+                self._watermarks[partition] = max(event_ms, self._watermarks.get(partition, event_ms))
+
+    def window(self, window: bytes) -> tuple[dict[bytes, Row], int]:
+        """Return the rows of a window, by the key within it, and how often its parts were published, in all."""
+        mine = self._parts.get(window, {}).values()
+        rows = added(dict(unchunked(part["rows"])) for part in mine)
+        return rows, sum(part["revision"] for part in mine if part["chunk"] == 0)
+
+    def name(self, window: bytes) -> Subject | None:
+        """Return whose window it is; None of the tally's."""
+        return self._names.get(parse_window(window)[0].subject)
+
+    def tally(self) -> dict[str, int]:
+        """Return how many records each came to what."""
+        rows, _ = self.window(_TALLY)
+        return {key.decode("utf-8", "replace"): row[0] for key, row in rows.items()}
+
+    def watermarks(self) -> dict[int, int]:
+        """Return of each partition of requests the latest plausible event time that was counted, in milliseconds."""
+        return dict(self._watermarks)
+
+    def merged(self) -> Merged:
+        """Return what everything adds up to."""
+        subjects: dict[Subject, list[Block]] = {}
+        for window in sorted(self._parts):
+            subject = self.name(window)
+            if subject is not None and self._parts[window]:
+                block = Block(parse_window(window)[0].number, self.window(window)[0])
+                subjects.setdefault(subject, []).append(block)
+        return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), self.tally())
+
+
+def merged(parts: Mapping[bytes, Part]) -> Merged:
+    """Return what some parts add up to, by key; see `Following`."""
+    following = Following()
+    for key, part in parts.items():
+        following.take(key, part)
+    return following.merged()

@@ -7,6 +7,7 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     w + window + key of the row      a row's numbers
     p + window                       whether it changed since it was published, in how many chunks that was, and how often
 
+    k + id of a ticket               the ticket, as it was published last (of the partition HOME only)
     m + partition of requests        the latest plausible event time that was counted of it, in milliseconds
     t + hour + identity              when an identity may be freed, in hours since 1970
     a                                the clock: when the newest record that was read was appended, in whole minutes
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from streams.monitor.tasks import Row
 from streams.monitor.windows import Window, window_key
 
-SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK = b"s", b"w", b"p", b"t", b"a", b"m"
+SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK, TICKET = b"s", b"w", b"p", b"t", b"a", b"m", b"k"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
 _PUBLISHED = struct.Struct(">?HI")

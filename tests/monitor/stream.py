@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import fastavro
@@ -13,16 +14,22 @@ import numpy as np
 
 from streams import schemas_dir
 from streams.avro.encode import Encoder, encode_one
+from streams.avro.read import Reader
 from streams.avro.schema import parse
+from streams.avro.write import Writer
 from streams.contracts import Reading, Snapshot
 from streams.dedupe import salt
 from streams.kafka.partitioner import partition_of
 from streams.monitor.app import App
+from streams.monitor.desk import Desk
+from streams.monitor.features import counts_contract
 from streams.monitor.reading import result_contract
 from streams.monitor.state import TALLY, unchunked
 from streams.monitor.tasks import Binary, Row
+from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import Rules, added, parse_window
-from streams.monitoring import Monitoring
+from streams.monitoring import NO_DESK, Monitoring
+from streams.packed import pack
 from streams.pipeline import read
 from streams.ports import Observer
 from streams.records import TP, Batch, Checkpoint, Lease, Step
@@ -31,6 +38,7 @@ from streams.verify.labels import LabelReport, Part, State, judge
 
 HOUR_MS = 3_600_000
 RESULTS, LABELS, PARTS = "loans.results", "loans.labels", "loans.performance.parts"
+FEATURES, TICKETS = "loans.features", "loans.tickets"
 TASK = Binary(b"kept", b"lost")
 RULES = Rules(TASK, HOUR_MS, 24 * HOUR_MS)
 LABEL_SCHEMA: dict[str, Any] = {
@@ -47,12 +55,16 @@ LABEL_SCHEMA: dict[str, Any] = {
 }
 LABEL_CONTRACT = parse(LABEL_SCHEMA)
 RESULT_SCHEMA = json.loads((schemas_dir() / "result.avsc").read_text())
+TICKET_SCHEMA = json.loads((schemas_dir() / "ticket.avsc").read_text())
 PART_SCHEMA = json.loads((schemas_dir() / "performance_part.avsc").read_text())
 _PARSED = {name: fastavro.parse_schema(one) for name, one in (("part", PART_SCHEMA), ("label", LABEL_SCHEMA))}
 RESULT_CONTRACT = result_contract(RESULT_SCHEMA, TASK, ("request_id",))
+COUNTS_SCHEMA = json.loads((schemas_dir() / "feature_counts.avsc").read_text())
+COUNTS_CONTRACT = counts_contract(COUNTS_SCHEMA)
 SNAPSHOT = {
     (RESULTS, 1): Reading(RESULT_CONTRACT, RESULT_CONTRACT),
     (LABELS, 2): Reading(LABEL_CONTRACT, LABEL_CONTRACT),
+    (FEATURES, 4): Reading(COUNTS_CONTRACT, COUNTS_CONTRACT),
 }
 
 
@@ -61,12 +73,12 @@ def app(partitions: int, **changes: Any) -> App:
     whole = App(
         group="loans.monitor",
         results=RESULTS,
-        features="late.features",
+        features=FEATURES,
         labels=LABELS,
         parts=PARTS,
         dlq={LABELS: f"{LABELS}.dlq"},
         dlq_bytes={f"{LABELS}.dlq": 1_048_588},
-        topic_ids={RESULTS: b"R" * 16, LABELS: b"L" * 16},
+        topic_ids={RESULTS: b"R" * 16, LABELS: b"L" * 16, FEATURES: b"F" * 16},
         changelog_id=b"C" * 16,
         partitions=partitions,
         partition_of=partition_of,
@@ -76,6 +88,9 @@ def app(partitions: int, **changes: Any) -> App:
         truth="outcome",
         threshold=0.5,
         tombstones=True,
+        tickets=TICKETS,
+        ticket=Writer(TICKET_SCHEMA, b"\0\0\0\0\4"),
+        ticket_reader=Reader(TICKET_SCHEMA),
         part=Encoder(PART_SCHEMA),
         part_prefix=b"\0\0\0\0\3",
     )
@@ -115,6 +130,41 @@ def result(request_id: str, score: float | None, event_ms: int, **more: Any) -> 
     return Record(RESULTS, request_id.encode(), b"\0\0\0\0\1" + datum, event_ms)
 
 
+def counts(
+    key: str,
+    cells: Mapping[tuple[int, int], tuple[int, int]],
+    append_ms: int,
+    *,
+    latest: Mapping[int, int] | bytes = MappingProxyType({}),
+    reference: bytes = b"R" * 32,
+    implausible: int = 0,
+    **more: Any,
+) -> Record:
+    """Return a record of what a model saw.
+
+    `cells`: by number of the hour and cell, how many values and the sum of their positions; `latest`: of partitions of requests.
+    As many requests are said to be in a window as there are values in its first cell that has any.
+    """
+    hours = sorted({hour for hour, _ in cells})
+    many = [next(n for (at, _), (n, _) in sorted(cells.items()) if at == hour) for hour in hours]
+    columns = [(hours.index(hour), cell, n, total) for (hour, cell), (n, total) in cells.items()]
+    values = {
+        "first_key": key,
+        "model_name": "m",
+        "model_version": "1",
+        "arm": None,
+        "reference": reference,
+        "grain_ms": HOUR_MS,
+        "implausible": implausible,
+        "latest": latest
+        if isinstance(latest, bytes)
+        else pack(*np.array([*latest.items()], np.int64).reshape(-1, 2).T),
+        "windows": pack(np.array(hours, np.int64), np.array(many, np.int64)),
+        "counts": pack(*np.array(columns, np.int64).reshape(-1, 4).T),
+    }
+    return Record(FEATURES, key.encode(), b"\0\0\0\0\4" + encode_one(COUNTS_SCHEMA, values | more), append_ms)
+
+
 def label(request_id: str, outcome: str | None, time_ms: int, version: int | None = None, **more: Any) -> Record:
     """Return a label's record."""
     values = {"request_id": request_id, "known_at": time_ms, "version": version, "withdrawn": False, "outcome": outcome}
@@ -146,14 +196,22 @@ def batch(records: Sequence[Record], partitions: int, begin: Mapping[TP, int]) -
 class Monitor:
     """The monitor over a memory store; what it publishes is kept as a compacted topic keeps it."""
 
-    def __init__(self, partitions: int = 1, snapshot: Snapshot = SNAPSHOT, **changes: Any) -> None:
-        self.snapshot = snapshot
+    def __init__(
+        self,
+        partitions: int = 1,
+        snapshot: Snapshot = SNAPSHOT,
+        desk: Callable[["Monitor"], Desk] | None = None,
+        **changes: Any,
+    ) -> None:
+        self.snapshot, self.desk = snapshot, None if desk is None else desk(self)
         self.app, self.store, self.now = app(partitions, **changes), MemoryStore(), 0.0
         for partition in range(partitions):
             self.store.open(partition)
         self.parts: dict[bytes, bytes] = {}
         self.letters: list[tuple[bytes, dict[str, bytes]]] = []
         self.positions: dict[TP, int] = {}
+        self.tickets: list[Ticket] = []
+        """Every record of the tickets' topic."""
         self.published = 0
         self.gone: frozenset[TP] = frozenset()
         """Of which topic-partitions retention has removed what was read."""
@@ -163,7 +221,7 @@ class Monitor:
 
     def begin(self) -> None:
         """Be another worker, with the same state."""
-        self.fold = Monitoring(self.app, self.store, Observer(), lambda: self.now)
+        self.fold = Monitoring(self.app, self.store, Observer(), lambda: self.now, self.desk or NO_DESK)
         self.fold.assigned(frozenset(range(self.app.partitions)))
 
     def feed(self, records: Sequence[Record]) -> Step | None:
@@ -190,7 +248,11 @@ class Monitor:
             self.logs[partition].take(puts)
         for block in step.emits:
             for row, (key, value) in enumerate(zip(block.keys, block.values, strict=True)):
-                if block.topic == PARTS:
+                if block.topic == TICKETS:
+                    assert key is not None
+                    self.tickets.append(of_record(self.app.ticket_reader.read(value or b"", skip=5)))
+                    assert key == self.tickets[-1].id.encode()
+                elif block.topic == PARTS:
                     assert key is not None
                     self.published += 1
                     if value is None:
@@ -222,7 +284,7 @@ class Monitor:
 
     def verdict(self) -> LabelReport:
         """Return what `streams verify` says of it."""
-        names = {RESULTS: "results", LABELS: "labels"}
+        names = {RESULTS: "results", LABELS: "labels", FEATURES: "features"}
         parts = {key: Part(one["revision"], one["rows"]) for key, one in self.decoded().items()}
         read = {tp: None if tp in self.gone else count for tp, count in self.positions.items()}
         return judge(self.logs, read, names, parts, self.app.rules)

@@ -89,10 +89,10 @@ Told = tuple[Ints, Mapping[str, Figure], tuple[Bin, ...]]
 
 
 def _binary(blocks: Sequence[Block], ripe: Bools, task: Binary, absence: bytes | None) -> Told:
-    parts = [_multiset(block.rows) for block in blocks]
+    parts = [multiset_of(block.rows) for block in blocks]
     counts = _pairs((int(part.unlabelled.sum()), part.labelled) for part in parts)
     if absence is not None:
-        parts = [_believed(part, task, absence) if old else part for part, old in zip(parts, ripe, strict=True)]
+        parts = [believed(part, task, absence) if old else part for part, old in zip(parts, ripe, strict=True)]
     whole = added(parts)
     told, diagram = _classes([confusion(part) for part in parts], 2), calibration(whole)
     of_positive = {"precision": told.precision[1], "recall": told.recall[1], "f1": told.f1[1]}
@@ -102,7 +102,7 @@ def _binary(blocks: Sequence[Block], ripe: Bools, task: Binary, absence: bytes |
     return counts, figures, diagram.bins
 
 
-def _believed(part: Multiset, task: Binary, absence: bytes) -> Multiset:
+def believed(part: Multiset, task: Binary, absence: bytes) -> Multiset:
     """Return a window in which those that have no label are of one class."""
     none = np.zeros_like(part.unlabelled)
     if absence == task.negative:
@@ -110,7 +110,8 @@ def _believed(part: Multiset, task: Binary, absence: bytes) -> Multiset:
     return part._replace(unlabelled=none, positive=part.positive + part.unlabelled)
 
 
-def _multiset(rows: Mapping[bytes, Row]) -> Multiset:
+def multiset_of(rows: Mapping[bytes, Row]) -> Multiset:
+    """Return the scores of a window."""
     found = [(int.from_bytes(key[1:], "big"), *row) for key, row in rows.items() if key[:1] == b"s"]
     return counted(*np.array(found, dtype=np.int64).reshape(-1, 4).T)
 
@@ -119,14 +120,7 @@ def _multiclass(blocks: Sequence[Block], ripe: Bools, task: Multiclass, absence:
     size, matrices, pairs = len(task.classes), [], []
     losses = [0, 0, 0]
     for block, old in zip(blocks, ripe, strict=True):
-        matrix, unlabelled = np.zeros((size, size), dtype=np.int64), np.zeros(size, dtype=np.int64)
-        for key, (count, *_) in block.rows.items():
-            if key[:1] == b"c":
-                picked, true = struct.unpack(">HH", key[1:])
-                if true == UNLABELLED:
-                    unlabelled[picked] += count
-                else:
-                    matrix[picked, true] += count
+        matrix, unlabelled = matrix_of(block.rows, size)
         losses = [old_sum + new for old_sum, new in zip(losses, block.rows.get(b"p", (0, 0, 0)), strict=True)]
         pairs.append((int(unlabelled.sum()), int(matrix.sum())))
         if old and absence is not None:
@@ -138,6 +132,19 @@ def _multiclass(blocks: Sequence[Block], ripe: Bools, task: Multiclass, absence:
     for name, total in (("log_loss", loss), ("brier", squares)):
         figures[name] = Figure(total / (SCALE * n)) if n else undefined(NO_LABEL)
     return _pairs(pairs), figures, ()
+
+
+def matrix_of(rows: Mapping[bytes, Row], classes: int) -> tuple[Ints, Ints]:
+    """Return the confusion matrix (picked, true) of a window, and how many picks of each class have no label."""
+    matrix, unlabelled = np.zeros((classes, classes), dtype=np.int64), np.zeros(classes, dtype=np.int64)
+    for key, (count, *_) in rows.items():
+        if key[:1] == b"c":
+            picked, true = struct.unpack(">HH", key[1:])
+            if true == UNLABELLED:
+                unlabelled[picked] += count
+            else:
+                matrix[picked, true] += count
+    return matrix, unlabelled
 
 
 def _regression(blocks: Sequence[Block], _ripe: Bools, _task: Regression, _absence: bytes | None) -> Told:

@@ -1,0 +1,151 @@
+"""What tickets need to know of a window: small, and it adds up. Room: pure.
+
+A window of a model of two classes keeps every score; of that nothing is needed here. So what is followed is summarised once, when it
+is published, and a year of windows is small.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from streams.monitor.features import CELL, HASH_BYTES, REQUESTS, cell_of
+from streams.monitor.fixed_point import real
+from streams.monitor.merging import Following, Part
+from streams.monitor.performance.confusion import confusion
+from streams.monitor.performance.probability import brier
+from streams.monitor.performance.report import believed, matrix_of, multiset_of
+from streams.monitor.state import Subject, is_tally
+from streams.monitor.tasks import Binary, Multiclass, Row, Task
+from streams.monitor.windows import WINDOW_BYTES, parse_window
+from streams.records import Ints
+
+
+class Seen(NamedTuple):
+    """What the model saw, counted against one reference; cells without any are left out."""
+
+    cell: Ints
+    n: Ints
+    total: Ints
+
+
+class Losses(NamedTuple):
+    """How right the predictions of a window were."""
+
+    predictions: int = 0
+    labelled: int = 0
+    judged: int = 0
+    """Those with a label; or all, where no label means something."""
+    wrong: int = 0
+    """Of these, how many."""
+    brier: float = 0.0
+    """The sum of their squared differences, each from 0 to 1."""
+
+
+def total(parts: Iterable[Losses]) -> Losses:
+    """Return what some windows come to together; there is at least one."""
+    predictions, labelled, judged, wrong, brier = zip(*parts, strict=True)
+    return Losses(sum(predictions), sum(labelled), sum(judged), sum(wrong), math.fsum(brier))
+
+
+class Summary(NamedTuple):
+    """One window of one model version."""
+
+    number: int
+    revision: int
+    """How often its parts were published, in all."""
+    seen: Mapping[bytes, Seen]
+    """By the first bytes of the reference."""
+    losses: Losses
+
+
+class Published(NamedTuple):
+    """Everything that is published, summarised."""
+
+    subjects: Mapping[Subject, list[Summary]]
+    """Of each its windows, in order."""
+    tally: Mapping[str, int]
+    watermarks: Mapping[int, int]
+
+
+def summary(number: int, revision: int, rows: Mapping[bytes, Row], task: Task, absence: bytes | None) -> Summary:
+    """Return what a window comes to.
+
+    Args:
+        number: the window's.
+        revision: how often it was published.
+        rows: by the key within it.
+        task: the model's.
+        absence: the class that no label stands for; None: it stands for nothing.
+    """
+    found: dict[bytes, list[tuple[int, int, int]]] = {}
+    for key, row in rows.items():
+        if key[:1] == CELL:
+            found.setdefault(key[1 : 1 + HASH_BYTES], []).append((cell_of(key), *row))  # type: ignore[arg-type]  # of two
+        elif key[:1] == REQUESTS:
+            found.setdefault(key[1 : 1 + HASH_BYTES], [])
+    seen = {which: Seen(*np.array(cells, np.int64).reshape(-1, 3).T) for which, cells in found.items()}
+    return Summary(number, revision, seen, _losses(rows, task, absence))
+
+
+def _losses(rows: Mapping[bytes, Row], task: Task, absence: bytes | None) -> Losses:
+    if isinstance(task, Binary):
+        counts = multiset_of(rows)
+        predictions, labelled = counts.predictions, counts.labelled
+        if absence is not None:
+            counts = believed(counts, task, absence)
+        matrix, judged, mean = confusion(counts), counts.labelled, brier(counts).value
+        return Losses(predictions, labelled, judged, judged - int(np.trace(matrix)), (mean or 0.0) * judged)
+    if isinstance(task, Multiclass):
+        matrix, unlabelled = matrix_of(rows, len(task.classes))
+        labelled = int(matrix.sum())
+        predictions = labelled + int(unlabelled.sum())
+        n, _, squares = rows.get(b"p", (0, 0, 0))
+        mean = real(squares, n) / 2 if n else 0.0
+        if absence is not None:
+            matrix[:, task.classes.index(absence)] += unlabelled
+        judged = int(matrix.sum())
+        return Losses(predictions, labelled, judged, judged - int(np.trace(matrix)), mean * judged)
+    waiting, labelled, *_ = rows.get(b"r", (0, 0))
+    return Losses(waiting + labelled, labelled)
+
+
+class Summaries:
+    """What is published, followed and summarised; a window at a time, so that nobody waits for it long."""
+
+    def __init__(self, task: Task, absence: bytes | None) -> None:
+        self._task, self._absence = task, absence
+        self._following = Following()
+        self._stale: dict[bytes, None] = {}
+        self._known: dict[bytes, Summary] = {}
+
+    def take(self, key: bytes, part: Part | None) -> None:
+        """Go on with a record; None takes the part away."""
+        self._following.take(key, part)
+        if not is_tally(key):
+            self._stale[key[:WINDOW_BYTES]] = None
+
+    def refresh(self) -> bool:
+        """Summarise a window that has changed, the one that has waited longest; False if there is none."""
+        if not self._stale:
+            return False
+        window = next(iter(self._stale))
+        del self._stale[window]
+        rows, revision = self._following.window(window)
+        if revision:
+            number = parse_window(window)[0].number
+            self._known[window] = summary(number, revision, rows, self._task, self._absence)
+        else:
+            self._known.pop(window, None)
+        return True
+
+    def published(self) -> Published:
+        """Return what is known by now."""
+        subjects: dict[Subject, list[Summary]] = {}
+        for window, known in sorted(self._known.items()):
+            subject = self._following.name(window)
+            if subject is not None:
+                subjects.setdefault(subject, []).append(known)
+        ordered = dict(sorted(subjects.items(), key=lambda item: str(item[0])))
+        return Published(ordered, self._following.tally(), self._following.watermarks())

@@ -1,0 +1,143 @@
+"""The desk: follows what all partitions of the monitor publish, and decides about tickets."""
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from streams import schemas_dir
+from streams.avro.read import Reader
+from streams.config import Settings
+from streams.errors import ConfigError, SetupError
+from streams.kafka.admin import Admin
+from streams.kafka.tail import Record, Tail
+from streams.models.packages import describe
+from streams.models.store import open_store
+from streams.monitor.drift.episodes import Memo
+from streams.monitor.state import Subject as Named
+from streams.monitor.summary import Summaries
+from streams.monitor.ticket import Ticket
+from streams.monitor.verdicts import Asked, Package, due, verdicts
+from streams.monitored import Subject
+from streams.records import TP
+from streams.topics import HOUR_MS
+
+log = structlog.get_logger()
+
+LOOK_S = 2.0
+"""How often it looks, at most; and never more than a tenth of the time."""
+AT_ONCE, MOMENT_S = 100, 0.02
+"""So many parts are read between two batches; and windows are summarised for so long."""
+QUIET_S = 60.0
+"""Labels of which none has met a prediction for so long may have stopped."""
+PACKAGE_S = 60.0
+"""How long it is remembered that a package could not be read."""
+
+
+class Packages:
+    """The packages of model versions, as the store has them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = settings.model.store
+        self._known: dict[Named, tuple[Package | str, float]] = {}
+
+    def of(self, subject: Named) -> Package | str:
+        """Return a model version's package, or why there is none."""
+        known, until = self._known.get(subject, ("", 0.0))
+        if time.monotonic() < until:
+            return known
+        try:
+            manifest, _, reference = describe(open_store(self._store), subject.model, subject.version)
+        except (ConfigError, SetupError) as error:
+            log.warning("package not read", model=subject.model, version=subject.version, error=str(error))
+            known, until = f"its package is not to be had: {error}", time.monotonic() + PACKAGE_S
+        else:
+            known, until = Package(manifest, reference), float("inf")
+        self._known[subject] = known, until
+        return known
+
+
+def asked(subject: Subject) -> Asked:
+    """Return how an application's windows are compared with training."""
+    settings = subject.settings
+    hours = settings.monitor.drift_hours
+    window_ms = None if hours is None else int(hours * HOUR_MS)
+    if window_ms is not None and window_ms % subject.rules.grain_ms:
+        raise ConfigError(
+            f"[monitor] drift_hours ({hours:g}) is no multiple of grain_hours ({settings.monitor.grain_hours:g})"
+        )
+    return Asked(subject.rules, settings.partitions, settings.monitor.false_ticket_windows, window_ms, subject.absence)
+
+
+class TicketDesk:
+    """A `Desk` on the real topic."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._settings, self._subject, self._asked = subject.settings, subject, asked(subject)
+        self._packages = Packages(subject.settings)
+        self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
+        self._tail: Tail | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._summaries = Summaries(self._subject.task, self._subject.absence)
+        self._memory: dict[Named, Memo] = {}
+        self._ends: Mapping[TP, int] | None = {}
+        """Up to where everything must be read before anything is decided; None: it is."""
+        self._news, self._next = False, 0.0
+        self._met, self._met_at = 0, time.monotonic()
+        """How many labels had met a prediction, and when that was last found to have grown."""
+
+    def open(self) -> None:
+        """Begin to read, from the first part on."""
+        self.close()
+        tps = [TP(self._settings.parts, partition) for partition in range(self._settings.partitions)]
+        self._ends = Admin(self._settings.kafka).offsets(tps, "stable")
+        self._tail = Tail(self._settings.kafka, tps)
+
+    def close(self) -> None:
+        """Forget what was read."""
+        if self._tail is not None:
+            self._tail.close()
+        self._tail = None
+        self._begin()
+
+    def ready(self) -> bool:
+        """Read on for a moment, and return whether there is anything new to decide about."""
+        if self._tail is None:
+            return False
+        begun = time.monotonic()
+        for record in self._tail.read(0.0, AT_ONCE):
+            self._take(record)
+        if self._ends is not None and self._tail.has_reached(self._ends):
+            self._ends = None
+        while more := self._summaries.refresh():
+            if time.monotonic() - begun > MOMENT_S:
+                break
+        return self._news and not more and self._ends is None and begun >= self._next
+
+    def _take(self, record: Record) -> None:
+        """Go on with a part; one that cannot be read is passed over."""
+        self._news = True
+        if record.key is None:
+            return
+        try:
+            part = None if record.value is None else self._reader.read(record.value, skip=5)
+            self._summaries.take(record.key, part)
+        except ValueError as error:
+            log.error("a part cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
+
+    def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
+        """Return the tickets to be written now."""
+        begun, self._news = time.monotonic(), False
+        published = self._summaries.published()
+        met = published.tally.get("labels.applied", 0)
+        if met != self._met:
+            self._met, self._met_at = met, begun
+        packages = {subject: self._packages.of(subject) for subject in published.subjects}
+        found = verdicts(published, packages, self._asked, self._memory)
+        written = due(found, published, existing, self._asked, quiet=begun - self._met_at >= QUIET_S)
+        self._next = begun + max(LOOK_S, 10 * (time.monotonic() - begun))
+        for ticket in written:
+            log.info("ticket", id=ticket.id, state=ticket.state.value, metric=ticket.metric, sentence=ticket.sentence)
+        return written
