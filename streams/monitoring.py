@@ -1,22 +1,24 @@
 """The monitor: the fold that joins labels with predictions, and counts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
 from streams.monitor.desk import HOME, Desk, NoDesk
-from streams.monitor.features import Seen, seen
+from streams.monitor.features import Seen, is_seen, seen
 from streams.monitor.joining import SLACK_MS, join, when
 from streams.monitor.labels import Known, decode, encode
 from streams.monitor.publishing import STEP_BYTES, Timetable, parts, sizes
 from streams.monitor.reading import Event, Events, events, subject_key
 from streams.monitor.state import (
+    CHANGED,
     CLOCK,
     FREE,
     HOUR_MS,
     PUBLISHED,
     ROW,
+    SEEN_MORE,
     SUBJECT,
     TALLY,
     TICKET,
@@ -75,7 +77,9 @@ class Monitoring:
         self._timetable = Timetable()
         self._published: list[tuple[int, bytes]] = []
         """What the last step publishes; it is published when the step is committed."""
-        self._changed: dict[int, set[bytes]] = {}
+        self._changed: dict[int, dict[bytes, int]] = {}
+        self._behind: dict[int, set[bytes]] = {}
+        """Of each partition, the windows of which more was counted of what models saw than is published."""
         self._refused = Refused()
         self._swept: dict[int, int] = {}
         """Of each partition, the hour in which sealed windows were last looked for."""
@@ -117,8 +121,10 @@ class Monitoring:
         now = self._clock()
         for at in self._published:
             self._timetable.published(at, now)
+            self._behind.get(at[0], set()).discard(at[1])
         for partition, windows in self._changed.items():
             self._timetable.changed(partition, windows)
+            self._behind.setdefault(partition, set()).update(at for at, kind in windows.items() if kind == SEEN_MORE)
         self._refused.committed(step)
         self._observer.waiting(len(self._timetable))
 
@@ -143,6 +149,7 @@ class Monitoring:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
         self._partitions, self._known, self._timetable, self._swept = partitions, set(), Timetable(), {}
+        self._behind = {}
         self._observer.waiting(0)
         if HOME in partitions:
             self._desk.open()
@@ -291,11 +298,14 @@ class Monitoring:
         keys = [ROW + key for key in rows]
         for key, row, value in zip(keys, rows.values(), self._get(partition, keys, changes), strict=True):
             changes[key] = encode_row(row if value is None else tuple(map(int.__add__, decode_row(value), row)))
-        marks = [PUBLISHED + key for key in {key[:WINDOW_BYTES] for key in rows}]
-        for key, value in zip(marks, self._get(partition, marks, changes), strict=True):
+        kinds: dict[bytes, int] = {}
+        for key in rows:
+            mark, kind = PUBLISHED + key[:WINDOW_BYTES], SEEN_MORE if is_seen(key) else CHANGED
+            kinds[mark] = max(kind, kinds.get(mark, kind))
+        for (key, kind), value in zip(kinds.items(), self._get(partition, [*kinds], changes), strict=True):
             published = decode_published(value)
-            if not published.dirty:
-                changes[key] = encode_published(published._replace(dirty=True))
+            if published.dirty < kind:
+                changes[key] = encode_published(published._replace(dirty=kind))
 
     def _get(self, partition: int, keys: Sequence[bytes], changes: Changes) -> Iterator[bytes | None]:
         """Return values as they are once the changes are made."""
@@ -324,12 +334,7 @@ class Monitoring:
             blocks.append(block)
             published += sizes(block)
             self._published.append((partition, window))
-        self._changed = {
-            partition: {
-                key[1:] for key, value in mine.items() if key[:1] == PUBLISHED and decode_published(value).dirty
-            }
-            for partition, mine in changes.items()
-        }
+        self._changed = {partition: _dirty(mine.items()) for partition, mine in changes.items()}
         read = {tp.partition for tp in ends}
         ends = {**self._stood([partition for partition in changes if partition not in read]), **ends}
         puts = {partition: list(map(Put._make, mine.items())) for partition, mine in changes.items()}
@@ -349,7 +354,11 @@ class Monitoring:
         names = None if is_tally(window) or subject is None else decode_subject(subject)
         marks = dict(self._store.scan(partition, WATERMARK))
         marks |= {key: value for key, value in changes.items() if key[:1] == WATERMARK}
-        block, now = parts(window, partition, within, names, decode_published(before), marks, self.app)
+        behind = self._behind.get(partition, set()) | {
+            at for at, kind in _dirty(changes.items()).items() if kind == SEEN_MORE
+        }
+        oldest = min((parse_window(at)[0].number for at in behind if at != window), default=None)
+        block, now = parts(window, partition, within, names, decode_published(before), marks, oldest, self.app)
         changes[mark] = encode_published(now)
         return block
 
@@ -369,7 +378,14 @@ class Monitoring:
     def _ask(self) -> None:
         """Ask the state of partitions that were just restored which windows have changed since they were published."""
         for partition in self._partitions - self._known:
-            marks = self._store.scan(partition, PUBLISHED)
-            self._timetable.changed(partition, [key[1:] for key, value in marks if decode_published(value).dirty])
+            found = _dirty(self._store.scan(partition, PUBLISHED))
+            self._timetable.changed(partition, found)
+            self._behind[partition] = {window for window, kind in found.items() if kind == SEEN_MORE}
             self._known.add(partition)
             self._observer.waiting(len(self._timetable))
+
+
+def _dirty(state: Iterable[tuple[bytes, bytes]]) -> dict[bytes, int]:
+    """Return the windows that have changed since they were published, and how."""
+    stands = ((key[1:], decode_published(value).dirty) for key, value in state if key[:1] == PUBLISHED)
+    return {window: dirty for window, dirty in stands if dirty}

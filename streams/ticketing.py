@@ -28,6 +28,8 @@ LOOK_S = 2.0
 """How often it looks, at most; and never more than a tenth of the time."""
 AT_ONCE, MOMENT_S = 100, 0.02
 """So many parts are read between two batches; and windows are summarised for so long."""
+MARKER, STANDS_S = 1, 30.0
+"""What the end of a transaction takes up; and a group that stands still for so long has read what there is."""
 QUIET_S = 60.0
 """Labels of which none has met a prediction for so long may have stopped."""
 PACKAGE_S = 60.0
@@ -75,6 +77,9 @@ class TicketDesk:
     def __init__(self, subject: Subject) -> None:
         self._settings, self._subject, self._asked = subject.settings, subject, asked(subject)
         self._packages = Packages(subject.settings)
+        self._admin, numbers = Admin(self._settings.kafka), range(self._settings.partitions)
+        self._requests = [TP(lane.topic, number) for lane in self._settings.requests for number in numbers]
+        self._features = [TP(self._settings.features, number) for number in numbers]
         self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
         self._tail: Tail | None = None
         self._begin()
@@ -84,6 +89,11 @@ class TicketDesk:
         self._memory: dict[Named, Memo] = {}
         self._ends: Mapping[TP, int] | None = {}
         """Up to where everything must be read before anything is decided; None: it is."""
+        self._stood: Mapping[TP, int | None] = {}
+        """How far a group had come when it was last seen to move; and when that was."""
+        self._stands = time.monotonic()
+        self._unanswered: Mapping[TP, int] = {}
+        self._uncounted: Mapping[TP, int] | None = None
         self._news, self._next = False, 0.0
         self._met, self._met_at = 0, time.monotonic()
         """How many labels had met a prediction, and when that was last found to have grown."""
@@ -92,8 +102,35 @@ class TicketDesk:
         """Begin to read, from the first part on."""
         self.close()
         tps = [TP(self._settings.parts, partition) for partition in range(self._settings.partitions)]
-        self._ends = Admin(self._settings.kafka).offsets(tps, "stable")
+        self._ends = self._admin.offsets(tps, "stable")
         self._tail = Tail(self._settings.kafka, tps)
+
+    def _caught_up(self) -> bool:
+        """Return whether everything that lay in the topics some looks ago is answered, and what models saw of it counted.
+
+        While there is a backlog, one partition may be months ahead of another, and no window is whole: nothing is decided then.
+        """
+        settings = self._settings
+        if not self._unanswered:
+            self._unanswered = self._admin.offsets(self._requests, "latest")
+        if self._uncounted is None:
+            if not self._past(settings.group, self._unanswered):
+                return False
+            self._uncounted = self._admin.offsets(self._features, "latest")
+        if not self._past(settings.monitor_group, self._uncounted):
+            return False
+        self._unanswered, self._uncounted = {}, None
+        return True
+
+    def _past(self, group: str, ends: Mapping[TP, int]) -> bool:
+        """Return whether a group has read up to these ends, or to where it can: behind its last record lie markers of
+        transactions, and records that were taken back.
+        """
+        found, now = self._admin.committed(group, [*ends]), time.monotonic()
+        if found != self._stood:
+            self._stood, self._stands = found, now
+        past = all((found.get(tp) or 0) >= end - MARKER for tp, end in ends.items())
+        return past or now - self._stands > STANDS_S
 
     def close(self) -> None:
         """Forget what was read."""
@@ -114,7 +151,10 @@ class TicketDesk:
         while more := self._summaries.refresh():
             if time.monotonic() - begun > MOMENT_S:
                 break
-        return self._news and not more and self._ends is None and begun >= self._next
+        if not self._news or more or self._ends is not None or begun < self._next:
+            return False
+        self._next = begun + LOOK_S
+        return self._caught_up()
 
     def _take(self, record: Record) -> None:
         """Go on with a part; one that cannot be read is passed over."""

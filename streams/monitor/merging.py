@@ -40,6 +40,8 @@ class Following:
         """Of each window its parts by key."""
         self._names: dict[bytes, Subject] = {}
         self._watermarks: dict[int, int] = {}
+        self._behind: dict[int, int | None] = {}
+        """Of each partition the newest word on it."""
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a record; None takes the part away."""
@@ -49,6 +51,7 @@ class Following:
         if part is None:
             return
         mine[key] = part
+        self._behind[part["partition"]] = part["behind"]
         if part["model_name"] is not None:
             names = Subject(part["model_name"], part["model_version"] or "", part["arm"])
             self._names[parse_window(window)[0].subject] = names
@@ -75,6 +78,10 @@ class Following:
     def watermarks(self) -> dict[int, int]:
         """Return of each partition of requests the latest plausible event time that was counted, in milliseconds."""
         return dict(self._watermarks)
+
+    def behind(self) -> int | None:
+        """Return the begin of the oldest window of which more was seen than is published, in milliseconds; None: there is none."""
+        return min((at for at in self._behind.values() if at is not None), default=None)
 
     def merged(self) -> Merged:
         """Return what everything adds up to."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from streams.avro.encode import Constant, Longs, Slices
 from streams.monitor.app import App
-from streams.monitor.state import Published, Subject, chunks, decode_watermark, parse_watermark_key, part_key
+from streams.monitor.state import CLEAN, Published, Subject, chunks, decode_watermark, parse_watermark_key, part_key
 from streams.monitor.windows import Window, parse_window, window_key
 from streams.packed import pack
 from streams.records import Block
@@ -70,6 +70,7 @@ def parts(
     subject: Subject | None,
     before: Published,
     watermarks: Mapping[bytes, bytes],
+    behind: int | None,
     app: App,
 ) -> tuple[Block, Published]:
     """Return the records that publish a window, and how it stands to them then.
@@ -80,6 +81,7 @@ def parts(
         rows: keys within the window, in order, and the encoded numbers.
         subject: its names; None for the tally.
         watermarks: how far event time has come, as the state has it.
+        behind: number of the oldest other window of which more was seen than is published; None: there is none.
         before: how it stood; chunks that there are no more are taken back.
         app: the application.
     """
@@ -101,12 +103,13 @@ def parts(
             "chunks": Constant(n),
             "rows": Slices(data),
             "watermarks": Constant(_watermarks(watermarks)),
+            "behind": Constant(None if behind is None else behind * app.rules.grain_ms),
         },
     )
     surplus = [None] * max(0, before.chunks - n)
     keys = [part_key(window, partition, chunk) for chunk in range(max(n, before.chunks))]
     return Block(app.parts, [partition] * len(keys), keys, [*values, *surplus]), Published(
-        False, n, before.revision + 1
+        CLEAN, n, before.revision + 1
     )
 
 

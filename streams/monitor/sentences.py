@@ -97,5 +97,7 @@ def percent(share: float) -> str:
 
 
 def brief(value: float) -> str:
-    """Return a number with three digits."""
+    """Return a number with three digits, or as a whole one."""
+    if 1_000 <= abs(value) < 1e7:
+        return f"{value:.0f}"
     return f"{value:.2f}" if 1 <= abs(value) < 1_000 else f"{value:.3g}"

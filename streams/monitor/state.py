@@ -28,7 +28,7 @@ from streams.monitor.windows import Window, window_key
 SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK, TICKET = b"s", b"w", b"p", b"t", b"a", b"m", b"k"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
-_PUBLISHED = struct.Struct(">?HI")
+_PUBLISHED = struct.Struct(">BHI")
 _HOUR = struct.Struct(">Q")
 _TIME = struct.Struct(">q")
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
@@ -37,11 +37,14 @@ ROWS = 4_096
 """So many rows, and their bytes, are remembered: most are a score's first prediction, or its first label."""
 
 
+CLEAN, CHANGED, SEEN_MORE = 0, 1, 2
+
+
 class Published(NamedTuple):
     """How a window stands to its parts."""
 
-    dirty: bool = False
-    """It has changed since."""
+    dirty: int = CLEAN
+    """Whether it has changed since, and whether what models saw has (SEEN_MORE)."""
     chunks: int = 0
     revision: int = 0
     """How often it was published."""

@@ -67,6 +67,8 @@ class Published(NamedTuple):
     """Of each its windows, in order."""
     tally: Mapping[str, int]
     watermarks: Mapping[int, int]
+    behind: int | None = None
+    """Begin of the oldest window of which more was seen than is published."""
 
 
 def summary(number: int, revision: int, rows: Mapping[bytes, Row], task: Task, absence: bytes | None) -> Summary:
@@ -148,4 +150,4 @@ class Summaries:
             if subject is not None:
                 subjects.setdefault(subject, []).append(known)
         ordered = dict(sorted(subjects.items(), key=lambda item: str(item[0])))
-        return Published(ordered, self._following.tally(), self._following.watermarks())
+        return Published(ordered, self._following.tally(), self._following.watermarks(), self._following.behind())

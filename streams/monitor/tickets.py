@@ -5,7 +5,7 @@ and their ranges of windows overlap. So a revision moves the ticket's ends and o
 what it wrote.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.monitor.drift.episodes import Chain, Episode
@@ -85,7 +85,12 @@ def pipeline_tickets(troubles: Iterable[Trouble]) -> list[Ticket]:
     return found
 
 
-def reconcile(existing: Mapping[str, Ticket], due: Sequence[Ticket], kept_from: int | None = None) -> list[Ticket]:
+def reconcile(
+    existing: Mapping[str, Ticket],
+    due: Sequence[Ticket],
+    kept_from: int | None = None,
+    unheard: Container[Subject | None] = (),
+) -> list[Ticket]:
     """Return the tickets to write now: new ones, and those of which people would see something else. A second call, with what the
     first one returned, returns nothing.
 
@@ -96,6 +101,7 @@ def reconcile(existing: Mapping[str, Ticket], due: Sequence[Ticket], kept_from: 
         due: what there must be: all episodes of all models, and all troubles that are there now.
         kept_from: begin of the oldest window that is kept: an open ticket that was opened before it has lost its windows, and its
             note says that, instead of that they were revised.
+        unheard: models of which nothing could be computed, so that `due` says nothing of them; their tickets stay as they are.
     """
     left = sorted(existing.values(), key=lambda ticket: (ticket.first_seen, ticket.opened, ticket.id))
     written = []
@@ -110,7 +116,7 @@ def reconcile(existing: Mapping[str, Ticket], due: Sequence[Ticket], kept_from: 
         if renewed is not None:
             written.append(renewed)
     for ticket in left:
-        if ticket.state is State.OPEN:
+        if ticket.state is State.OPEN and ticket.subject not in unheard:
             lost = kept_from is not None and ticket.opened < kept_from
             written.append(_taken_back(ticket, lost))
     return written

@@ -140,7 +140,7 @@ def _verdict(
     ready = [
         _counted(span, digest, watched[-1].cells.stop)
         for span in spans
-        if passed(published.watermarks, asked.partitions, span.number * window_ms, window_ms)
+        if passed(published, asked.partitions, span.number * window_ms, window_ms)
     ]
     found = chains(watched, ready, asked.mean_windows, memory.setdefault(subject, {}))
     mismatch = _mismatch(subject, spans, digest, window_ms)
@@ -187,13 +187,17 @@ def _counted(span: _Span, digest: bytes, cells: int) -> Window:
     return Window(span.number, n, total)
 
 
-def passed(watermarks: Mapping[int, int], partitions: int, begin_ms: int, window_ms: int) -> bool:
-    """Return whether event time has passed a window: in each partition, or a whole window ago in one, as a partition without
-    requests must not hold the others up for ever. A function of data: nobody's clock is asked.
+def passed(published: Published, partitions: int, begin_ms: int, window_ms: int) -> bool:
+    """Return whether event time has passed a window, and everything that was seen of it until then is published.
+
+    Time has passed it in each partition, or, in one, a whole window ago: a partition without requests must not hold the others up
+    for ever. A function of data: nobody's clock is asked.
     """
-    end_ms = begin_ms + window_ms
-    every = len(watermarks) >= partitions and min(watermarks.values()) >= end_ms
-    return every or max(watermarks.values(), default=end_ms - 1) >= end_ms + window_ms
+    end_ms, marks = begin_ms + window_ms, published.watermarks
+    if published.behind is not None and published.behind < end_ms:
+        return False
+    every = len(marks) >= partitions and min(marks.values()) >= end_ms
+    return every or max(marks.values(), default=end_ms - 1) >= end_ms + window_ms
 
 
 def _length(reference: Hashed | None, asked: Asked) -> tuple[int, int, str | None]:

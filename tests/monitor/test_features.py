@@ -1,6 +1,7 @@
 """What models saw, through the monitor: sums that depend on nothing but what was sent."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_each_value_is_counted_once() -> None:
 @pytest.mark.parametrize("field", ["counts", "windows", "latest"])
 def test_what_is_no_column_is_counted_as_such(field: str) -> None:
     """Whoever wrote it, it stops nobody."""
-    monitor = run([counts("a", {(5, 1): (3, 0)}, 1, **{field: b"\1\2"}), counts("b", {(5, 1): (2, 0)}, 2)])
+    more: dict[str, Any] = {field: b"\1\2"}
+    monitor = run([counts("a", {(5, 1): (3, 0)}, 1, **more), counts("b", {(5, 1): (2, 0)}, 2)])
     assert {"features.counted": 1, "features.MALFORMED": 1, "seen.counted": 2} == monitor.tally()
     assert 0 == monitor.verdict().exit_code
 

@@ -12,13 +12,27 @@ import numpy as np
 from scipy.stats import ncx2
 
 from streams.monitor.drift.distances import psi, shares
-from streams.records import Ints
+from streams.records import Floats, Ints
 
 BLOCKS_MIN = 4
 """Fewer blocks say too little of how much blocks differ."""
 QUANTILE = 0.95
 ROWS_MIN = 100
 """A window of fewer records is not judged."""
+
+
+def distances(blocks: Ints, length: int = 1) -> Floats:
+    """Return the PSI of each stretch of `length` blocks against all other blocks; none of what has nothing to be compared with.
+
+    Args:
+        blocks: counts of the training set, shape (blocks, cells), in the order of time.
+        length: blocks of a stretch.
+    """
+    stretches = len(blocks) // length
+    parts = blocks[: stretches * length].reshape(stretches, length, -1).sum(axis=1)
+    whole = parts.sum(axis=0)
+    found = [psi(shares(whole - part), shares(part)) for part in parts if part.sum() and (whole - part).sum()]
+    return np.array(found, np.float64)
 
 
 def tolerance(blocks: Ints, length: int = 1) -> float | None:
@@ -31,12 +45,7 @@ def tolerance(blocks: Ints, length: int = 1) -> float | None:
         length: blocks of a stretch.
     Returns: None where there are fewer than BLOCKS_MIN stretches, so that windows of this length cannot be judged.
     """
-    stretches = len(blocks) // length
-    if stretches < BLOCKS_MIN:
-        return None
-    parts = blocks[: stretches * length].reshape(stretches, length, -1).sum(axis=1)
-    whole = parts.sum(axis=0)
-    found = [psi(shares(whole - part), shares(part)) for part in parts if part.sum() and (whole - part).sum()]
+    found = distances(blocks, length)
     return float(np.quantile(found, QUANTILE, method="higher")) if len(found) >= BLOCKS_MIN else None
 
 

@@ -1,0 +1,277 @@
+"""Tickets: one an episode, whatever is run again; never erased; and written only when there is something new."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams.avro.read import Reader
+from streams.avro.write import Writer
+from streams.monitor.drift.episodes import Chain, Loss, Window, chains, losses
+from streams.monitor.drift.telling import Line, as_json, table, ticket_json, ticket_text, tickets_table
+from streams.monitor.drift.watch import Watch
+from streams.monitor.sentences import brief, percent, span
+from streams.monitor.state import Subject
+from streams.monitor.ticket import Kind, Severity, State, Ticket, id_of, of_record
+from streams.monitor.tickets import (
+    NOTES_MAX,
+    PATH_MAX,
+    Context,
+    Trouble,
+    drift_tickets,
+    listed,
+    pipeline_tickets,
+    reconcile,
+    risk_tickets,
+)
+from tests.monitor.drift.known import category, drawn, shares, watch, windows
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "ticket.avsc").read_text())
+WEEK_MS = 7 * 86_400_000
+FLIGHTS = Subject("flights-late", "1", None)
+FIRST = 2_257  # the week from 2013-04-04
+CONTEXT = Context(FLIGHTS, WEEK_MS, b"\x07" * 32, {FIRST + at: at + 1 for at in range(100)})
+
+
+def world(seed: int, *shifts: float, n: int = 3_000) -> tuple[Watch, list[Window]]:
+    """Return a feature with twenty calm blocks, and a window a shift."""
+    chance = np.random.default_rng(seed)
+    found = watch(drawn(chance, shares(chance.normal(0, 0.05, 20)), n))
+    return found, windows(drawn(chance, shares(np.array(shifts)), n), FIRST)
+
+
+def due(found: Watch, of: list[Window], risks: Chain | None = None) -> list[Ticket]:
+    return drift_tickets(CONTEXT, chains([found], of, 1_000), risks)
+
+
+def applied(existing: Mapping[str, Ticket], written: list[Ticket]) -> dict[str, Ticket]:
+    return {**existing, **{ticket.id: ticket for ticket in written}}
+
+
+def test_a_ticket_is_opened_updated_and_closed(seed: int) -> None:
+    """One id for the episode; what was known when it was opened never changes; a second call writes nothing."""
+    found, of = world(seed, 0.0, 2.0, 1.9, 0.0, 0.0, 0.0, 0.0)
+    existing: dict[str, Ticket] = {}
+    story = []
+    for end in range(1, len(of) + 1):
+        written = reconcile(existing, due(found, of[:end]))
+        existing = applied(existing, written)
+        assert [] == reconcile(existing, due(found, of[:end]))
+        story += [(end, ticket.state, ticket.revision) for ticket in written]
+    opened, closed = State.OPEN, State.CLOSED
+    assert [(2, opened, 1), (3, opened, 2), (4, opened, 3), (5, opened, 4), (6, closed, 5)] == story
+    (ticket,) = existing.values()
+    week = FIRST * WEEK_MS
+    assert (1, 1, 5, 5) == tuple(
+        (at - week) // WEEK_MS for at in (ticket.first_seen, ticket.opened, ticket.newest, ticket.closed or 0)
+    )
+    assert (3_000, 2, 3_000, Severity.TICKET) == (ticket.opened_n, ticket.opened_revision, ticket.n, ticket.severity)
+    assert 2 == len(ticket.notes)
+    assert ticket.notes[0].startswith("opened, PSI ")
+    assert ticket.notes[0].endswith(" in the week from 2013-04-11, 3000 records")
+    assert ticket.notes[1].startswith("closed, PSI 0.0")
+    assert ticket.sentence.startswith("x is as it was in training again in the week from 2013-05-09: PSI ")
+    assert [1, 2, 3, 4, 5] == [(moment.window - week) // WEEK_MS for moment in ticket.path]
+
+
+def test_a_ticket_goes_through_the_schema(seed: int) -> None:
+    """And comes back as it was; an unknown kind of a newer writer is UNKNOWN."""
+    found, of = world(seed, 0.0, 2.0, 1.9)
+    risk = risk_tickets(CONTEXT, losses("error_rate", [Loss(FIRST + at, 100, 0.9) for at in range(9)], 0.2, 10))
+    trouble = pipeline_tickets([Trouble("join_stalled", 5 * WEEK_MS, 6 * WEEK_MS, WEEK_MS, "Nothing is joined")])
+    tickets = reconcile({}, [*due(found, of), *risk, *trouble])
+    assert [Kind.PIPELINE, Kind.RISK, Kind.DRIFT] == [ticket.kind for ticket in tickets]
+    write, read = Writer(SCHEMA, b"").write, Reader(SCHEMA).read
+    assert tickets == [of_record(read(write(ticket.as_record()))) for ticket in tickets]
+    assert Kind.UNKNOWN is of_record({**tickets[0].as_record(), "kind": "WEATHER"}).kind
+    assert [Kind.PIPELINE, Kind.RISK, Kind.DRIFT] == [ticket.kind for ticket in listed(tickets)]
+
+
+def test_any_prefix_and_any_revision_ends_in_the_same_tickets(seed: int) -> None:
+    """Whatever was run before a crash, and whatever windows were first: at the end the same episodes have a ticket, one each."""
+    chance = np.random.default_rng(seed)
+    found, final = world(seed, *np.repeat([0.0, 2.0, 0.0, 2.0, 0.0], [3, 4, 6, 4, 5]).tolist())
+    for _ in range(5):
+        existing: dict[str, Ticket] = {}
+        for _step in range(8):
+            kept = sorted(chance.choice(len(final), chance.integers(1, len(final)), replace=False).tolist())
+            part = [final[at]._replace(counts=chance.binomial(final[at].counts, chance.uniform(0.3, 1))) for at in kept]
+            written = reconcile(existing, due(found, part))
+            chosen = written[: chance.integers(0, len(written) + 1)]  # a crash in the middle
+            existing = applied(existing, chosen)
+        existing = applied(existing, reconcile(existing, due(found, final)))
+        assert [] == reconcile(existing, due(found, final))
+        episodes = [
+            (each.first_seen * WEEK_MS, (each.closed or 0) * WEEK_MS)
+            for each in chains([found], final, 1_000)[0].episodes
+        ]
+        alive = [ticket for ticket in existing.values() if (ticket.first_seen, ticket.closed) in episodes]
+        assert sorted(episodes) == sorted((ticket.first_seen, ticket.closed or 0) for ticket in alive)
+        assert all(ticket.state is State.CLOSED for ticket in existing.values())
+    in_order: dict[str, Ticket] = {}
+    for end in range(len(final)):
+        in_order = applied(in_order, reconcile(in_order, due(found, final[: end + 1])))
+    assert {ticket.id for ticket in reconcile({}, due(found, final))} == in_order.keys()
+
+
+def test_a_revision_takes_drift_back_and_brings_it_again(seed: int) -> None:
+    """Closed with a note, not erased; opened again with another, under its id; and closed tickets stay."""
+    found, of = world(seed, 0.0, 0.0, 2.0)
+    calm = [*of[:2], of[2]._replace(counts=of[1].counts)]
+    existing = applied({}, reconcile({}, due(found, of)))
+    (back,) = reconcile(existing, due(found, calm))
+    assert (State.CLOSED, 2, "closed: windows were revised, and with them there was no reason to open it") == (
+        back.state, back.revision, back.notes[-1],
+    )  # fmt: skip
+    existing = applied(existing, [back])
+    assert [] == reconcile(existing, due(found, calm))
+    (again,) = reconcile(existing, due(found, of))
+    assert (back.id, State.OPEN, 3, None) == (again.id, again.state, again.revision, again.closed)
+    assert again.notes[-1].startswith("open again: windows were revised, or it has come back, PSI ")
+    assert "its windows are not kept" in reconcile({again.id: again}, [], kept_from=again.opened + 1)[0].notes[-1]
+    assert [] == reconcile({again.id: again}, [], unheard={FLIGHTS})
+
+
+def test_a_revised_number_is_written_and_noise_is_not(seed: int) -> None:
+    """Of the newest window: one record more changes nothing that people see; half as many from elsewhere do."""
+    found, of = world(seed, 0.0, 2.0)
+    existing = applied({}, reconcile({}, due(found, of)))
+    one, many = np.zeros_like(of[1].counts), np.zeros_like(of[1].counts)
+    one[8], many[1:] = 1, 50
+    assert [] == reconcile(existing, due(found, [of[0], of[1]._replace(counts=of[1].counts + one)]))
+    (written,) = reconcile(existing, due(found, [of[0], of[1]._replace(counts=of[1].counts + many)]))
+    assert written.notes[-1].startswith("the newest window was revised, PSI ")
+    assert (3_000, 3_000 + 50 * (len(many) - 1)) == (written.opened_n, written.n)
+
+
+def test_what_a_ticket_holds_is_bounded(seed: int) -> None:
+    """Notes, of which the first stays; the path; the bins."""
+    found, of = world(seed, 0.0, *[2.0] * 40)
+    calm = [of[0]._replace(number=window.number) for window in of]
+    existing: dict[str, Ticket] = {}
+    for _ in range(15):
+        existing = applied(existing, reconcile(existing, due(found, of)))
+        existing = applied(existing, reconcile(existing, due(found, calm)))
+    (ticket,) = existing.values()
+    assert NOTES_MAX == len(ticket.notes)
+    assert ticket.notes[0].startswith("opened, ")
+    assert (PATH_MAX, 3) == (len(ticket.path), len(ticket.bins))
+
+
+def test_ids_are_of_the_episode() -> None:
+    """The first is a constant: a change of how ids are made opens a second ticket for every episode there is."""
+    base = Ticket(Kind.DRIFT, Severity.TICKET, FLIGHTS, "temp", "", WEEK_MS, 0, FIRST * WEEK_MS, 0)
+    assert "efd26a3e5172998c" == id_of(base)
+    others = [
+        base._replace(metric="visib"), base._replace(opened=0), base._replace(kind=Kind.RISK),
+        base._replace(subject=Subject("flights-late", "1", "b")), base._replace(subject=Subject("flights-late1", "", None)),
+    ]  # fmt: skip
+    assert 6 == len({id_of(each) for each in (base, *others)})
+    assert id_of(base) == id_of(base._replace(first_seen=9, newest=9, sentence="else"))
+
+
+def test_trouble_of_the_pipeline_is_a_page_while_it_lasts() -> None:
+    """Open while it is given, closed when not, and a new one when it comes back."""
+    trouble = Trouble("labels_stopped", 5 * WEEK_MS, 5 * WEEK_MS, WEEK_MS, "No labels since", FLIGHTS)
+    first = applied({}, reconcile({}, pipeline_tickets([trouble])))
+    assert [Severity.PAGE] == [ticket.severity for ticket in first.values()]
+    later = pipeline_tickets([trouble._replace(since=6 * WEEK_MS, newest=7 * WEEK_MS)])
+    assert [*first] == [ticket.id for ticket in reconcile(first, later)], "it is one trouble while it is open"
+    (over,) = reconcile(first, [])
+    assert (State.CLOSED, "closed: it is over") == (over.state, over.notes[-1])
+    again = reconcile({over.id: over}, later)
+    assert 1 == len(again)
+    assert over.id != again[0].id
+    with pytest.raises(ValueError, match="is no trouble"):
+        pipeline_tickets([trouble._replace(metric="weather")])
+
+
+def test_whether_labelled_risk_has_moved(seed: int) -> None:
+    """None without a risk or a mature window; else as the newest mature window says, and a change is written."""
+    found, of = world(seed, *[0.0] * 3, *[2.0] * 3)
+    calm, bad = (losses("error_rate", [Loss(FIRST + at, 100, loss) for at in range(6)], 0.2, 10) for loss in (0.1, 0.9))
+    late = losses("error_rate", [Loss(FIRST + 50, 100, 0.9)], 0.2, 10)
+    assert [None, None, False, True] == [due(found, of, risks)[0].risk_moved for risks in (None, late, calm, bad)]
+    existing = applied({}, reconcile({}, due(found, of, calm)))
+    assert [True] == [ticket.risk_moved for ticket in reconcile(existing, due(found, of, bad))]
+
+
+def test_sentences(seed: int) -> None:
+    """Plain English for each kind, with the bins that moved."""
+    blocks = np.array([[0, 900, 90, 10, 0]] * 8)
+    known = watch(blocks, None, category(3))
+
+    def told(*counts: int) -> str:
+        (ticket,) = due(known, [Window(FIRST, np.array(counts), np.zeros(5, np.int64))])
+        return ticket.sentence
+
+    assert told(0, 100, 200, 700, 0) == (
+        "x is not as it was in training: PSI 4.77 in the week from 2013-04-04, and up to 0.0123 is usual there. "
+        "c2: 1.0 % in training, 70 % now; c0: 90 % in training, 10 % now; c1: 9.0 % in training, 20 % now"
+    )
+    assert (
+        told(280, 9_000, 900, 100, 0)
+        == "x is missing in 2.7 % of requests in the week from 2013-04-04, and in 0.0 % in training"
+    )
+    assert told(0, 900, 90, 10, 200) == (
+        "x has a category that the model does not know in 17 % of requests in the week from 2013-04-04, and in 0.0 % in training"
+    )
+    risks = [Loss(FIRST - 19 + at, 500, 0.21) for at in range(20)]
+    (risk,) = risk_tickets(CONTEXT, losses("error_rate", risks, 0.16, 10))
+    assert risk.sentence == (
+        "the model flights-late 1 is wrong in 21 % of its predictions in the week from 2013-04-04, and up to 16 % is allowed"
+    )
+    found, of = world(seed, 0.0, 2.0, 0.0)
+    assert "since the week from 2013-04-11, but it is in the week from 2013-04-18: PSI " in due(found, of)[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (span(FIRST * WEEK_MS, WEEK_MS), "in the week from 2013-04-04"),
+        (span(0, 6 * 3_600_000), "in the 6 hours from 1970-01-01"),
+        (span(3_600_000, 3_600_000, "since"), "since the hour from 1970-01-01 01:00"),
+        (percent(0.0001), "< 0.1 %"),
+        (percent(0.0), "0.0 %"),
+        (percent(0.0996), "10 %"),
+        (brief(10_000.0), "10000"),
+        (brief(8.414), "8.41"),
+        (brief(0.00123456), "0.00123"),
+        (brief(3.2e11), "3.2e+11"),
+    ],
+)
+def test_numbers_and_windows_in_words(told: str, expected: str) -> None:
+    """Short, and never a long tail of digits."""
+    assert expected == told
+
+
+def test_lines_for_people_and_programs(seed: int) -> None:
+    """A feature that moved, one that cannot be tested, and a risk; JSON holds everything that is shown."""
+    found, of = world(seed, 0.0, 2.0)
+    untested = watch(found.counts[:1])
+    told = chains([found, untested], of, 1_000)
+    risk = losses("error_rate", [Loss(FIRST, 100, 0.1)], 0.2, 10)
+    lines = [
+        *(Line(FLIGHTS, WEEK_MS, chain, each) for chain, each in zip(told, (found, untested), strict=True)),
+        Line(FLIGHTS, WEEK_MS, risk, None),
+        Line(FLIGHTS, WEEK_MS, chains([found], of[:0], 1_000)[0], found),
+    ]
+    head, moved, not_tested, wrong, empty = table(lines)
+    assert head.split()[:5] == ["model", "metric", "window", "statistic", "value"]
+    assert "flights-late 1" in moved
+    assert moved.endswith("2013-04-11 00:00")
+    assert "not tested: the reference has 1 block of time, and 4 are needed" in not_tested
+    assert "mean loss" in wrong
+    assert empty.endswith("no window has 100 records")
+    parsed = json.loads(json.dumps([as_json(line) for line in lines]))
+    assert [None, "2013-04-11T00:00:00+00:00"] == [parsed[0]["why"], parsed[0]["episodes"][0]["opened"]]
+    assert {"values", "missing"} == {part["name"] for part in parsed[0]["shown"]["parts"]}
+    tickets = reconcile({}, drift_tickets(CONTEXT, told))
+    assert 2 == len(tickets_table(tickets))
+    text = "\n".join(ticket_text(tickets[0]))
+    assert all(
+        each in text for each in (tickets[0].id, tickets[0].sentence, "07" * 32, "opened, PSI", "with 3000 records")
+    )
+    assert "2013-04-11T00:00:00+00:00" == json.loads(json.dumps(ticket_json(tickets[0])))["opened"]
