@@ -42,7 +42,13 @@ def monitor(settings: Settings) -> list[Reads]:
     """Return what the monitor reads, and those that copy labels for it; nothing where there are no labels."""
     if settings.labels is None:
         return []
-    found = [Reads(settings.monitor_group, (settings.results, settings.features, settings.labels_read), settings.monitor_changelog)]
+    found = [
+        Reads(
+            settings.monitor_group,
+            (settings.results, settings.features, settings.labels_read),
+            settings.monitor_changelog,
+        )
+    ]
     if settings.labels.rekey:
         found.append(Reads(settings.rekey_group, (settings.labels.topic,), settings.rekey_changelog))
     return found

@@ -357,7 +357,10 @@ class Monitoring:
         behind = self._behind.get(partition, set()) | {
             at for at, kind in _dirty(changes.items()).items() if kind == SEEN_MORE
         }
-        oldest = min((parse_window(at)[0].number for at in behind if at != window), default=None)
+        behind -= {at for where, at in self._published if where == partition} | {
+            window
+        }  # the last part has the last word
+        oldest = min((parse_window(at)[0].number for at in behind), default=None)
         block, now = parts(window, partition, within, names, decode_published(before), marks, oldest, self.app)
         changes[mark] = encode_published(now)
         return block

@@ -170,7 +170,11 @@ def _entries(settings: Settings) -> Iterator[_Entry]:
 def _products(settings: Settings) -> Iterator[_Entry]:
     products = {"result": settings.results, "outcome": settings.outcomes}
     if settings.labels is not None:
-        products |= {"performance_part": settings.parts, "feature_counts": settings.features, "ticket": settings.tickets}
+        products |= {
+            "performance_part": settings.parts,
+            "feature_counts": settings.features,
+            "ticket": settings.tickets,
+        }
     for name, topic in products.items():
         yield _Entry(f"{topic}-value", schemas_dir() / f"{name}.avsc", "FULL_TRANSITIVE", "product")
 

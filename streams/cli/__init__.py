@@ -5,11 +5,11 @@ from typing import Any
 
 import typer
 
-from streams.cli import beginning, contracts, proving, running
+from streams.cli import beginning, contracts, proving, running, tickets
 from streams.cli.root import EXIT_CODES, app
 from streams.errors import Stop
 
-__all__ = ["EXIT_CODES", "app", "beginning", "contracts", "main", "proving", "running"]
+__all__ = ["EXIT_CODES", "app", "beginning", "contracts", "main", "proving", "running", "tickets"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -55,7 +55,7 @@ def verify(
     for line in report.lines():
         say(line)
     if settings.labels is not None:
-        from streams.monitor_assembly import Subject
+        from streams.monitored import Subject
         from streams.verify.monitoring import verify_labels
 
         labels = verify_labels(settings, Subject(settings).rules)

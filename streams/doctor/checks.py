@@ -20,7 +20,7 @@ from streams.layers import FILE
 from streams.models.packages import load as load_model
 from streams.models.packages import unaccepted
 from streams.models.store import open_store
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.records import TP
 from streams.registering import standing
 from streams.topics import contradictions, monitor_contradictions, monitor_names, names, warnings

@@ -14,8 +14,8 @@ from streams.monitor.state import Subject
 from streams.monitor.ticket import Kind, Moment, Severity, State, Ticket, id_of
 
 NOTES_MAX, PATH_MAX = 20, 12
-DIGITS = 3
-"""A statistic that is the same in so many digits has not changed."""
+CHANGED = 0.01
+"""A statistic has changed if it did by more than this share of what was written."""
 
 
 class Context(NamedTuple):
@@ -158,7 +158,8 @@ def _renewed(old: Ticket, wanted: Ticket) -> Ticket | None:
         opened_revision=old.opened_revision,
         notes=old.notes,
     )
-    if _substance(new) == _substance(old):
+    revised = _revised(old.statistic, new.statistic)
+    if not revised and _substance(new) == _substance(old):
         return None
     note = None
     if old.state is not new.state:
@@ -166,7 +167,7 @@ def _renewed(old: Ticket, wanted: Ticket) -> Ticket | None:
         note = f"{note}, {of_statistic(new)}"
     elif new.closed != old.closed:
         note = f"closed with another window, because windows were revised, {of_statistic(new)}"
-    elif new.newest == old.newest and _digits(new.statistic) != _digits(old.statistic):
+    elif new.newest == old.newest and revised:
         note = f"the newest window was revised, {of_statistic(new)}"
     elif new.first_seen != old.first_seen:
         note = "seen since another window, because windows were revised"
@@ -174,15 +175,17 @@ def _renewed(old: Ticket, wanted: Ticket) -> Ticket | None:
 
 
 def _substance(ticket: Ticket) -> tuple[object, ...]:
-    """Return what people would see change."""
+    """Return what people would see change, beside the statistic."""
     return (
-        ticket.state, ticket.first_seen, ticket.newest, ticket.closed, _digits(ticket.statistic), ticket.risk_moved,
+        ticket.state, ticket.first_seen, ticket.newest, ticket.closed, ticket.risk_moved,
         ticket.severity, ticket.reference, ticket.kind is Kind.PIPELINE and ticket.sentence,
     )  # fmt: skip
 
 
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.{DIGITS}g}"
+def _revised(old: float | None, new: float | None) -> bool:
+    if old is None or new is None:
+        return old is not new
+    return abs(new - old) > CHANGED * abs(old)
 
 
 def _first_notes(ticket: Ticket) -> tuple[str, ...]:

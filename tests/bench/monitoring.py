@@ -28,7 +28,7 @@ from streams.avro.read import Reader
 from streams.config import load
 from streams.dev import Stack
 from streams.monitor.state import TALLY, unchunked
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.performance import read
 from streams.records import Ints
 from streams.verify.monitoring import verify_labels

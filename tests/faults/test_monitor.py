@@ -27,7 +27,7 @@ from streams.monitor.score_keys import to_keys
 from streams.monitor.state import TALLY, Subject, unchunked
 from streams.monitor.tasks import Binary, Row
 from streams.monitor.windows import added, contribution
-from streams.monitor_assembly import Subject as Settled
+from streams.monitored import Subject as Settled
 from streams.parts import read_parts
 from streams.performance import read
 from streams.records import TP

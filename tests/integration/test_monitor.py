@@ -19,7 +19,7 @@ from streams.dev import Stack
 from streams.dev.ports import free_ports
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
-from streams.monitor_assembly import Subject
+from streams.monitored import Subject
 from streams.performance import performance, read
 from streams.performance_serving import run
 from streams.verify.monitoring import verify_labels

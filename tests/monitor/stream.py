@@ -1,7 +1,6 @@
 """Results and labels as records, the monitor over a memory store, and what a batch computation says of the same records."""
 
 import hashlib
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +8,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import fastavro
 import numpy as np
 
 from streams import schemas_dir
@@ -57,8 +55,8 @@ LABEL_CONTRACT = parse(LABEL_SCHEMA)
 RESULT_SCHEMA = json.loads((schemas_dir() / "result.avsc").read_text())
 TICKET_SCHEMA = json.loads((schemas_dir() / "ticket.avsc").read_text())
 PART_SCHEMA = json.loads((schemas_dir() / "performance_part.avsc").read_text())
-_PARSED = {name: fastavro.parse_schema(one) for name, one in (("part", PART_SCHEMA), ("label", LABEL_SCHEMA))}
 RESULT_CONTRACT = result_contract(RESULT_SCHEMA, TASK, ("request_id",))
+PART_READER = Reader(PART_SCHEMA)
 COUNTS_SCHEMA = json.loads((schemas_dir() / "feature_counts.avsc").read_text())
 COUNTS_CONTRACT = counts_contract(COUNTS_SCHEMA)
 SNAPSHOT = {
@@ -255,9 +253,8 @@ class Monitor:
                 elif block.topic == PARTS:
                     assert key is not None
                     self.published += 1
-                    if value is None:
-                        self.parts.pop(key, None)
-                    else:
+                    self.parts.pop(key, None)  # the newest last, as in the log
+                    if value is not None:
                         self.parts[key] = value
                 else:
                     assert block.headers is not None
@@ -270,7 +267,7 @@ class Monitor:
         rows = []
         for key, part in self.decoded().items():
             window = parse_window(key[:16])[0]
-            assert window.number * HOUR_MS == part["window_start"].timestamp() * 1_000
+            assert window.number * HOUR_MS == part["window_start"]
             rows.append({key[:16] + within: row for within, row in unchunked(part["rows"])})
         return added(rows)
 
@@ -291,12 +288,7 @@ class Monitor:
 
     def decoded(self) -> dict[bytes, dict[str, Any]]:
         """Return the parts by their keys."""
-        parts = {}
-        for key, value in self.parts.items():
-            part = fastavro.schemaless_reader(io.BytesIO(value[5:]), _PARSED["part"], None)
-            assert isinstance(part, dict)
-            parts[key] = part
-        return parts
+        return {key: PART_READER.read(value, skip=5) for key, value in self.parts.items()}
 
     def digest(self) -> str:
         """Return the SHA-256 of what is counted, in the order of its keys."""

@@ -93,9 +93,9 @@ def test_any_prefix_and_any_revision_ends_in_the_same_tickets(seed: int) -> None
     """Whatever was run before a crash, and whatever windows were first: at the end the same episodes have a ticket, one each."""
     chance = np.random.default_rng(seed)
     found, final = world(seed, *np.repeat([0.0, 2.0, 0.0, 2.0, 0.0], [3, 4, 6, 4, 5]).tolist())
-    for _ in range(5):
+    for _ in range(3):
         existing: dict[str, Ticket] = {}
-        for _step in range(8):
+        for _step in range(5):
             kept = sorted(chance.choice(len(final), chance.integers(1, len(final)), replace=False).tolist())
             part = [final[at]._replace(counts=chance.binomial(final[at].counts, chance.uniform(0.3, 1))) for at in kept]
             written = reconcile(existing, due(found, part))
@@ -148,12 +148,13 @@ def test_a_revised_number_is_written_and_noise_is_not(seed: int) -> None:
 
 def test_what_a_ticket_holds_is_bounded(seed: int) -> None:
     """Notes, of which the first stays; the path; the bins."""
-    found, of = world(seed, 0.0, *[2.0] * 40)
+    found, of = world(seed, 0.0, *[2.0] * 14)
     calm = [of[0]._replace(number=window.number) for window in of]
     existing: dict[str, Ticket] = {}
+    opened, back = due(found, of), due(found, calm)
     for _ in range(15):
-        existing = applied(existing, reconcile(existing, due(found, of)))
-        existing = applied(existing, reconcile(existing, due(found, calm)))
+        existing = applied(existing, reconcile(existing, opened))
+        existing = applied(existing, reconcile(existing, back))
     (ticket,) = existing.values()
     assert NOTES_MAX == len(ticket.notes)
     assert ticket.notes[0].startswith("opened, ")

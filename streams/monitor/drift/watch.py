@@ -181,14 +181,17 @@ def _statistic(
     if why is not None:
         return found._replace(why=why)
     steps = ladder(blocks, span)
-    return found._replace(ladder=steps, why=_few(len(blocks), span) if steps is None else None)
+    return found._replace(ladder=steps, why=_few(blocks, span) if steps is None else None)
 
 
-def _few(blocks: int, span: int) -> str:
-    has = f"{blocks} block{'' if blocks == 1 else 's'} of time"
+def _few(blocks: Ints, span: int) -> str:
+    many, least = len(blocks), BLOCKS_MIN * span
+    has = f"{many} block{'' if many == 1 else 's'} of time"
     if span > 1:
         has += f", a window is as long as {span} of them"
-    return f"the reference has {has}, and {BLOCKS_MIN * span} are needed; give `drift_tolerance` in the manifest"
+    if many >= least:
+        has += f", a value of it in {int(blocks.any(axis=1).sum())}"
+    return f"the reference has {has}, and {least} are needed; give `drift_tolerance` in the manifest"
 
 
 def brief(value: float) -> str:

@@ -87,6 +87,17 @@ def test_too_few_blocks_say_so(blocks: int, span: int, why: str) -> None:
     assert told.psi is not None
 
 
+def test_too_few_blocks_with_a_value_say_so() -> None:
+    """The missing are tested; a reference of few blocks with a tolerance of the feature's own is."""
+    counts = drawn(np.random.default_rng(1), shares(np.zeros(6)), 1_000)
+    counts[1:, 1:], counts[1:, 0] = 0, 1_000
+    found = watch(counts)
+    assert [MISSING] == [each.name for each in found.tested]
+    told = statistic(found, VALUES).why
+    assert told is not None
+    assert told.startswith("the reference has 6 blocks of time, a value of it in 1, and 4 are needed; give")
+
+
 def test_a_length_that_is_no_multiple_says_so() -> None:
     """With the words of whoever knows the lengths."""
     counts = drawn(np.random.default_rng(1), shares(np.zeros(8)), 1_000)
