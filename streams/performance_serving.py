@@ -7,17 +7,26 @@ from typing import Any
 from streams import schemas_dir
 from streams.avro.read import Reader
 from streams.config import Settings
+from streams.drift import lines
 from streams.kafka.admin import Admin
 from streams.kafka.tail import Tail
+from streams.metrics.drift import DriftSample
 from streams.metrics.pages import PROMETHEUS
 from streams.metrics.performance import Sample, Which, text
 from streams.metrics.server import Page, serve
+from streams.monitor.drift.episodes import Memo
+from streams.monitor.drift.telling import Line
 from streams.monitor.merging import merged
+from streams.monitor.state import Subject as Named
 from streams.monitor.state import is_tally, unchunked
+from streams.monitor.summary import Summaries
 from streams.monitor.telling import Told, told
+from streams.monitor.ticket import Ticket, of_record
+from streams.monitor.verdicts import verdicts
 from streams.monitor.windows import DELAY, WINDOW_BYTES, Rules, Window, parse_window, window_key
 from streams.monitored import Subject
 from streams.records import TP
+from streams.ticketing import Packages, asked
 
 READ_S = 0.5
 
@@ -84,17 +93,72 @@ def _sample(line: Told, which: Which, label_lag_s: float | None) -> Sample:
     return Sample(subject.model, subject.version, subject.arm, which, *counts, figures, found.distinct, label_lag_s)
 
 
+class Drift:
+    """What is to be said of drift, and which tickets there are, as far as records have come."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._summaries = Summaries(subject.task, subject.absence)
+        self._asked, self._packages = asked(subject), Packages(subject.settings)
+        self._reader = {
+            name: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8")) for name in ("performance_part", "ticket")
+        }
+        self._memory: dict[Named, Memo] = {}
+        self._tickets: dict[bytes, Ticket] = {}
+
+    def take(self, key: bytes | None, value: bytes | None, *, ticket: bool) -> None:
+        """Go on with a record."""
+        if key is None:
+            return
+        if ticket and value is not None:
+            self._tickets[key] = of_record(self._reader["ticket"].read(value, skip=5))
+        elif not ticket:
+            self._summaries.take(key, None if value is None else self._reader["performance_part"].read(value, skip=5))
+
+    def samples(self) -> list[DriftSample]:
+        """Return the newest judged window of each feature and risk."""
+        while self._summaries.refresh():
+            pass
+        published = self._summaries.published()
+        packages = {one: self._packages.of(one) for one in published.subjects}
+        found = verdicts(published, packages, self._asked, self._memory)
+        return [_drift(line) for line in lines(found)]
+
+    def tickets(self) -> list[tuple[str, str, str]]:
+        """Return of each ticket its kind, severity and state."""
+        found = [(one.kind, one.severity, one.state) for one in self._tickets.values()]
+        return [(kind.value.lower(), severity.value.lower(), state.value.lower()) for kind, severity, state in found]
+
+
+def _drift(line: Line) -> DriftSample:
+    newest, chain = line.newest, line.chain
+    judged = None if newest is None else newest.judged
+    return DriftSample(
+        *line.subject,
+        chain.metric,
+        newest and newest.statistic,
+        newest and newest.tolerance,
+        newest and newest.evidence,
+        chain.threshold,
+        judged and judged.missing,
+        judged and judged.unseen,
+        chain.open is not None,
+    )
+
+
 def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> None:
     """Follow and serve until told to stop. Raises: ConfigError, SetupError, Unreachable."""
     subject = Subject(settings)
-    published, page = Published(subject.rules), [text([])]
-    tps = [TP(settings.parts, partition) for partition in range(settings.partitions)]
+    published, drift, page = Published(subject.rules), Drift(subject), [text([])]
+    tps = [TP(settings.parts, partition) for partition in range(settings.partitions)] + [TP(settings.tickets, 0)]
     Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
     with Tail(settings.kafka, tps) as tail:
         serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})
         while not stopping.is_set():
             records = tail.read(READ_S)
             for record in records:
-                published.take(record.key, record.value)
+                ticket = record.tp.topic == settings.tickets
+                drift.take(record.key, record.value, ticket=ticket)
+                if not ticket:
+                    published.take(record.key, record.value)
             if records:
-                page[0] = text(published.samples(subject.absence))
+                page[0] = text(published.samples(subject.absence), drift.samples(), drift.tickets())

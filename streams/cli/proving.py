@@ -77,6 +77,7 @@ def list_metrics() -> None:
     Example: streams metrics
     """
     from streams.metrics.catalogue import Metric
+    from streams.metrics.drift import DriftMetric
     from streams.metrics.performance import PerformanceMetric
 
     for metric in Metric:
@@ -84,7 +85,7 @@ def list_metrics() -> None:
         say(f"    {metric.kind}, {metric.unit}. {metric.meaning}")
     say("")
     say("Of `streams performance serve`; window is `newest` or `mature`:")
-    for told in PerformanceMetric:
+    for told in (*PerformanceMetric, *DriftMetric):
         say(f"{told}{{{','.join(told.labels)}}}")
         say(f"    gauge. {told.meaning}")
 

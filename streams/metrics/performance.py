@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from streams.metrics.drift import DriftSample, families
+
 Which = Literal["newest", "mature"]
 LABELS = ("model", "version", "arm", "window")
 
@@ -67,12 +69,15 @@ class Sample(NamedTuple):
     label_lag_s: float | None = None
 
 
-def text(samples: Sequence[Sample]) -> bytes:
+def text(
+    samples: Sequence[Sample], drifts: Sequence[DriftSample] = (), tickets: Iterable[tuple[str, str, str]] = ()
+) -> bytes:
     """Return the page that Prometheus reads."""
 
     class Page(Collector):
         def collect(self) -> Iterator[GaugeMetricFamily]:
-            return _families(samples)
+            yield from _families(samples)
+            yield from families(drifts, tickets)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Page())
