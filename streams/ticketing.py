@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import structlog
 
@@ -15,17 +17,17 @@ from streams.models.packages import describe
 from streams.models.store import open_store
 from streams.monitor.drift.episodes import Memo
 from streams.monitor.state import Subject as Named
-from streams.monitor.summary import Summaries
+from streams.monitor.summary import Published, Summaries
 from streams.monitor.ticket import Ticket
-from streams.monitor.verdicts import Asked, Package, due, verdicts
+from streams.monitor.verdicts import Asked, Package, Verdict, due, verdicts
 from streams.monitored import Subject
 from streams.records import TP
 from streams.topics import HOUR_MS
 
 log = structlog.get_logger()
 
-LOOK_S = 2.0
-"""How often it looks, at most; and never more than a tenth of the time."""
+LOOK_S, REST, FAILED_S = 2.0, 10.0, 60.0
+"""How often it looks, at most; so many times as long as that took, it rests; and after a failure for so long."""
 AT_ONCE, MOMENT_S = 100, 0.02
 """So many parts are read between two batches; and windows are summarised for so long."""
 MARKER, STANDS_S = 1, 30.0
@@ -71,6 +73,14 @@ def asked(subject: Subject) -> Asked:
     return Asked(subject.rules, settings.partitions, settings.monitor.false_ticket_windows, window_ms, subject.absence)
 
 
+class Judged(NamedTuple):
+    """What is to be said, what it was made of, and how long that took."""
+
+    published: Published
+    verdicts: list[Verdict]
+    took_s: float
+
+
 class TicketDesk:
     """A `Desk` on the real topic."""
 
@@ -82,6 +92,7 @@ class TicketDesk:
         self._features = [TP(self._settings.features, number) for number in numbers]
         self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
         self._tail: Tail | None = None
+        self._judges = ThreadPoolExecutor(1, "tickets")
         self._begin()
 
     def _begin(self) -> None:
@@ -95,6 +106,8 @@ class TicketDesk:
         self._unanswered: Mapping[TP, int] = {}
         self._uncounted: Mapping[TP, int] | None = None
         self._news, self._next = False, 0.0
+        self._job: Future[Judged | None] | None = None
+        """What is being judged; one that is forgotten is not asked."""
         self._met, self._met_at = 0, time.monotonic()
         """How many labels had met a prediction, and when that was last found to have grown."""
 
@@ -151,10 +164,27 @@ class TicketDesk:
         while more := self._summaries.refresh():
             if time.monotonic() - begun > MOMENT_S:
                 break
-        if not self._news or more or self._ends is not None or begun < self._next:
-            return False
-        self._next = begun + LOOK_S
-        return self._caught_up()
+        if self._job is not None:
+            return self._job.done()
+        if self._news and not more and self._ends is None and begun >= self._next:
+            self._next = begun + LOOK_S
+            if self._caught_up():
+                self._news = False
+                self._job = self._judges.submit(self._judge, self._summaries.published(), self._memory)
+        return False
+
+    def _judge(self, published: Published, memory: dict[Named, Memo]) -> Judged | None:
+        """Return what is to be said; None if that failed. In a thread: the first time it may take seconds, for hundreds of features
+        a minute, and labels must not wait for it.
+        """
+        begun = time.monotonic()
+        try:
+            packages = {subject: self._packages.of(subject) for subject in published.subjects}
+            found = verdicts(published, packages, self._asked, memory)
+        except Exception:  # a package or a part that nobody thought of must not end the join of labels
+            log.exception("no tickets can be decided about; it is tried again", again_s=FAILED_S)
+            return None
+        return Judged(published, found, time.monotonic() - begun)
 
     def _take(self, record: Record) -> None:
         """Go on with a part; one that cannot be read is passed over."""
@@ -169,15 +199,18 @@ class TicketDesk:
 
     def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
         """Return the tickets to be written now."""
-        begun, self._news = time.monotonic(), False
-        published = self._summaries.published()
+        assert self._job is not None, "it is ready"
+        begun, judged, self._job = time.monotonic(), self._job.result(), None
+        if judged is None:
+            self._news, self._next = True, begun + FAILED_S
+            return []
+        self._next = begun + max(LOOK_S, REST * judged.took_s)
+        published = judged.published
         met = published.tally.get("labels.applied", 0)
         if met != self._met:
             self._met, self._met_at = met, begun
-        packages = {subject: self._packages.of(subject) for subject in published.subjects}
-        found = verdicts(published, packages, self._asked, self._memory)
-        written = due(found, published, existing, self._asked, quiet=begun - self._met_at >= QUIET_S)
-        self._next = begun + max(LOOK_S, 10 * (time.monotonic() - begun))
+        quiet = begun - self._met_at >= QUIET_S
+        written = due(judged.verdicts, published, existing, self._asked, quiet=quiet)
         for ticket in written:
             log.info("ticket", id=ticket.id, state=ticket.state.value, metric=ticket.metric, sentence=ticket.sentence)
         return written
