@@ -1,12 +1,12 @@
 """The monitor: the fold that joins labels with predictions, and counts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
 from streams.monitor.desk import HOME, Desk, NoDesk
-from streams.monitor.features import Seen, is_seen, seen
+from streams.monitor.features import Seen, seen
 from streams.monitor.joining import SLACK_MS, join, when
 from streams.monitor.labels import Known, decode, encode
 from streams.monitor.publishing import STEP_BYTES, Timetable, parts, sizes
@@ -192,8 +192,23 @@ class Monitoring:
             for one in mine:
                 fates[partition].update(one.fates)
                 changes[partition][SUBJECT + subject_key(one.subject)] = encode_subject(one.subject)
-            self._count(partition, added(one.rows for one in mine), changes[partition])
+            in_time = self._in_time(partition, mine)
+            self._count(partition, added(one.rows for one in mine), changes[partition], in_time)
             self._watermarks(partition, mine, changes[partition])
+
+    def _in_time(self, partition: int, found: Sequence[Seen]) -> set[bytes]:
+        """Return the windows that event time had not passed where their requests come from: they are published before anybody is
+        told that it has. What is late is published when it is due, and revises; it must not hold up those after it.
+        """
+        marks, grain_ms, windows = dict(self._store.scan(partition, WATERMARK)), self.app.rules.grain_ms, set[bytes]()
+        for one in found:
+            before = [decode_watermark(marks.get(watermark_key(source))) for source in one.latest]
+            passed_ms = min((at for at in before if at is not None), default=None) if None not in before else None
+            every = {key[:WINDOW_BYTES] for key in one.rows}
+            windows |= {
+                at for at in every if passed_ms is None or (parse_window(at)[0].number + 1) * grain_ms > passed_ms
+            }
+        return windows
 
     def _watermarks(self, partition: int, found: Sequence[Seen], changes: Changes) -> None:
         latest: dict[int, int] = {}
@@ -293,14 +308,17 @@ class Monitoring:
             changes[mark] = b""
             changes |= {key: b"" for key, _ in self._store.scan(partition, ROW + window)}
 
-    def _count(self, partition: int, rows: Mapping[bytes, Row], changes: Changes) -> None:
-        """Add to rows of the state, and mark their windows as changed."""
+    def _count(
+        self, partition: int, rows: Mapping[bytes, Row], changes: Changes, in_time: Container[bytes] = ()
+    ) -> None:
+        """Add to rows of the state, and mark their windows as changed; or as SEEN_MORE, where rows are what was seen in time."""
         keys = [ROW + key for key in rows]
         for key, row, value in zip(keys, rows.values(), self._get(partition, keys, changes), strict=True):
             changes[key] = encode_row(row if value is None else tuple(map(int.__add__, decode_row(value), row)))
         kinds: dict[bytes, int] = {}
         for key in rows:
-            mark, kind = PUBLISHED + key[:WINDOW_BYTES], SEEN_MORE if is_seen(key) else CHANGED
+            window = key[:WINDOW_BYTES]
+            mark, kind = PUBLISHED + window, SEEN_MORE if window in in_time else CHANGED
             kinds[mark] = max(kind, kinds.get(mark, kind))
         for (key, kind), value in zip(kinds.items(), self._get(partition, [*kinds], changes), strict=True):
             published = decode_published(value)

@@ -108,8 +108,9 @@ class TicketDesk:
         self._news, self._next = False, 0.0
         self._job: Future[Judged | None] | None = None
         """What is being judged; one that is forgotten is not asked."""
-        self._met, self._met_at = 0, time.monotonic()
-        """How many labels had met a prediction, and when that was last found to have grown."""
+        self._met: int | None = None
+        """How many labels had met a prediction; when that was last found to be more; and whether that was after the first look."""
+        self._met_at, self._meets = time.monotonic(), False
 
     def open(self) -> None:
         """Begin to read, from the first part on."""
@@ -208,8 +209,8 @@ class TicketDesk:
         published = judged.published
         met = published.tally.get("labels.applied", 0)
         if met != self._met:
-            self._met, self._met_at = met, begun
-        quiet = begun - self._met_at >= QUIET_S
+            self._met, self._met_at, self._meets = met, begun, self._met is not None
+        quiet = True if begun - self._met_at >= QUIET_S else False if self._meets else None
         written = due(judged.verdicts, published, existing, self._asked, quiet=quiet)
         for ticket in written:
             log.info("ticket", id=ticket.id, state=ticket.state.value, metric=ticket.metric, sentence=ticket.sentence)

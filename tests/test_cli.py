@@ -2,19 +2,29 @@
 
 import contextlib
 import io
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
 
 from streams import errors
 from streams.cli import EXIT_CODES, main
+from streams.models import manifest
+from streams.models.reference import measure
+from streams.watching import told
+from tests.models import small_packages
+from tests.test_config import WHOLE, written
 
 COMMANDS = [
     "init", "dev up", "dev down", "dev status", "config show", "schemas check", "schemas register", "models register",
-    "topics plan", "topics apply", "scorer run", "doctor", "verify", "metrics", "demo",
+    "topics plan", "topics apply", "scorer run", "doctor", "verify", "metrics", "demo", "drift show", "tickets list",
+    "tickets show", "tickets deliver",
 ]  # fmt: skip
 
 
@@ -57,11 +67,68 @@ def test_log_lines_follow_standard_error(tmp_path: Path) -> None:
 
 def test_a_broker_that_does_not_answer_is_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says which address, and what to look at."""
-    from tests.test_config import WHOLE, written
-
     config = written(tmp_path, WHOLE.replace("127.0.0.1:9092", "127.0.0.1:9"))
     assert errors.Unreachable.code == main(["topics", "plan", "-c", str(config)])
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def registered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], package: Mapping[str, bytes], *how: str
+) -> list[str]:
+    """Return what `models register` says."""
+    config, folder = written(tmp_path, WHOLE), small_packages.write(package, tmp_path / "package")
+    assert 0 == main(["models", "register", str(folder), "-c", str(config), *how])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_registering_says_what_is_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each feature what it may differ, whether anything was stored or not; and that no risk is."""
+    dry = registered(tmp_path, capsys, small_packages.files(), "--dry-run")
+    first, head, carrier, delay, risk = registered(tmp_path, capsys, small_packages.files())
+    assert dry == [first.replace("registered", "may be registered"), head, carrier, delay, risk]
+    assert "in windows of 0.0555556 h; up to this PSI it is no drift:" in head
+    assert re.fullmatch(r"  carrier  values 0\.\d+ +missing 0\.01 +unseen 0\.01", carrier), carrier
+    assert re.fullmatch(r"  delay    values 0\.\d+ +missing 0\.\d+", delay), delay
+    assert "note: how often it is wrong is not watched: [risk] in the manifest would say how often it may be" == risk
+
+
+def test_registering_says_what_is_not_watched_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reference that is too short, what the manifest says by itself, a risk; and no reference at all."""
+    package, toml = dict(small_packages.files()), small_packages.MANIFEST
+    seen = json.loads(package["reference.json"])
+    seen["blocks"] = seen["blocks"][:3]
+    for feature in seen["features"]:
+        feature["counts"] = feature["counts"][:3]
+        feature["sums"] = feature["sums"] and feature["sums"][:3]
+    package["reference.json"] = json.dumps(seen).encode()
+    package["manifest.toml"] = (
+        toml.replace('missing = "nan"', 'missing = "nan"\ndrift_tolerance = 0.25') + "[risk]\nallowed = 0.2\n"
+    ).encode()
+    few = "the reference has 3 blocks of time, and 4 are needed; give `drift_tolerance` in the manifest"
+    assert [
+        f"  carrier  not tested: {few}",
+        f"  delay    values 0.25     missing not tested: {few}",
+        "its error_rate may be 0.2; a ticket says when it is more",
+    ] == registered(tmp_path, capsys, package)[2:]
+
+    package["manifest.toml"] = toml.replace('[reference]\nfile = "reference.json"', "").replace('"1"', '"2"').encode()
+    said = registered(tmp_path, capsys, package)
+    assert 1 == sum("its features are not watched: the package has no [reference], so nobody" in line for line in said)
+    assert not any("PSI" in line for line in said)
+
+
+def test_of_many_features_only_some_are_told() -> None:
+    """A line each would hide the rest."""
+    names = [f"x{at}" for at in range(200)]
+    features = [f'[[features]]\nname = "{name}"\nkind = "number"\n' for name in names]
+    toml = re.sub(r"\[\[features.*(?=\[output\])", "".join(features), small_packages.MANIFEST, flags=re.DOTALL)
+    about, chance = manifest.parse(toml.encode()), np.random.default_rng(0)
+    matrix, hours = chance.normal(size=(800, 200)), np.arange(800) // 200 * 3_600_000
+    _head, *lines, rest, _ = told(about, measure(about.columns, matrix, hours, block_ms=3_600_000))
+    assert (20, "  … and 180 more") == (len(lines), rest)
+    assert lines[19].startswith("  x19  values ")
+    *_, rest, _ = told(about, measure(about.columns, matrix, hours, block_ms=4 * 3_600_000))
+    assert "  … and 180 more, 180 of them not tested" == rest
 
 
 def test_the_exit_codes_are_told_and_distinct() -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams import dev, init
@@ -20,9 +22,11 @@ from streams.cli import main
 from streams.config import BatchLimits, Dedupe, Limits, Requests, Settings, load
 from streams.dev import apicurio
 from streams.dev.ports import HOST
-from streams.models import manifest
-from streams.models.packages import checked
+from streams.models import manifest, reference, rows
+from streams.models.features import Features
+from streams.models.packages import checked, describe, register
 from streams.models.store import open_store
+from streams.monitor.drift.watch import watches
 from tests.test_readme import ROOT, blocks
 
 TEMPLATE = ROOT / "streams" / "init" / "template"
@@ -132,6 +136,10 @@ def test_what_is_commented_out_is_what_holds_without_it(loans: Path) -> None:
     assert {"sasl.username", "sasl.password"} < set(settings.kafka)
 
 
+MADE = ("model.txt", "golden.jsonl", "reference.json")
+"""What `train.py` writes into the package."""
+
+
 def golden(folder: Path) -> list[dict[str, Any]]:
     """Return the golden rows of a package."""
     return [json.loads(line) for line in (folder / "golden.jsonl").read_text().splitlines()]
@@ -143,9 +151,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     shipped, folder = (tmp_path_factory.mktemp("init") / name for name in ("shipped", "loans"))
     init.write("loans", folder)
     shutil.copytree(folder / "package", shipped)
-    for name in ("model.txt", "golden.jsonl"):
+    for name in MADE:
         (folder / "package" / name).unlink()
-    subprocess.run([sys.executable, str(folder / "train.py")], check=True, timeout=60, capture_output=True)
+    ran = subprocess.run(
+        [sys.executable, str(folder / "train.py")], check=True, timeout=60, capture_output=True, text=True
+    )
+    (folder / "said").write_text(ran.stdout)
     return shipped, folder / "package"
 
 
@@ -164,10 +175,49 @@ def test_what_train_makes_is_what_is_shipped(trained: tuple[Path, Path], tmp_pat
     reason="other releases and processors round otherwise",
 )
 def test_it_is_the_same_to_the_byte_where_it_was_made(trained: tuple[Path, Path]) -> None:
-    """If this fails: run `streams init loans` and its train.py, and copy both files into streams/init/template/package."""
+    """If this fails: run `streams init loans` and its train.py, and copy these files into streams/init/template/package."""
     shipped, made = trained
-    for name in ("model.txt", "golden.jsonl"):
+    for name in MADE:
         assert (shipped / name).read_bytes() == (made / name).read_bytes(), name
+
+
+def test_what_the_training_set_looked_like_can_be_watched(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Days enough that every feature is tested; and so much is allowed as the manifest's comment says."""
+    shipped, made = trained
+    store = open_store(tmp_path.as_uri())
+    register(shipped, store)
+    about, _, hashed = describe(store, "loans-default", "1")
+    assert hashed is not None
+    again = reference.parse((made / "reference.json").read_bytes(), about.columns, "reference.json")
+    assert hashed.reference.blocks == again.blocks
+    found = watches(about.columns, hashed.reference)
+    assert [None] * 5 == [watch.why for watch in found]
+    assert (28, 4_000) == (len(again.blocks), sum(block.rows for block in again.blocks))
+    said = re.search(r"wrong about ([0-9.]+)%", (made.parent / "said").read_text())
+    assert said is not None
+    assert about.risk is not None
+    assert about.risk.allowed == pytest.approx(1.25 * float(said[1]) / 100, abs=1e-3)
+
+
+def test_its_cells_are_those_that_requests_are_counted_in(trained: tuple[Path, Path]) -> None:
+    """The script knows nothing of ours, and counts as we do; sums of positions it leaves out."""
+    _, made = trained
+    about = manifest.parse((made / "manifest.toml").read_bytes())
+    requests, contract = applications(made.parent), parse((made / "request.v1.avsc").read_text())
+    rows_ = np.arange(len(requests))
+    matrix, _ = Features(about.features, [contract]).matrix(rows.decoded(contract, requests), contract, rows_)
+    times = np.array([request["event_time"] for request in requests])
+    ours = reference.measure(about.columns, matrix, times, block_ms=86_400_000)
+    theirs = reference.parse((made / "reference.json").read_bytes(), about.columns, "reference.json")
+    alike = tuple(histogram.model_copy(update={"sums": None}) for histogram in ours.features)
+    assert theirs == ours.model_copy(update={"features": alike})
+
+
+def applications(folder: Path) -> list[dict[str, Any]]:
+    """Return the requests that `train.py` trains with."""
+    module = runpy.run_path(str(folder / "train.py"))
+    requests: list[dict[str, Any]] = module["applications"](module["ROWS"])[0]
+    return requests
 
 
 def test_golden_rows_would_show_a_swapped_category(loans: Path) -> None:

@@ -54,15 +54,18 @@ def models_register(
     flags: FLAGS = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; register nothing.")] = False,
 ) -> None:
-    """Check a model package whole, golden rows included, and store it.
+    """Check a model package whole, golden rows included, and store it; say what of it is watched.
 
-    A version is given once and for ever: try `--dry-run` first.
+    A version is given once and for ever: try `--dry-run` first. A feature's numbers are what its values, the missing and the
+    unseen among them may differ from training in one window, as PSI, and it is no drift.
 
     Example: streams models register ./flights-late -c flights.toml
     """
     from streams.config import load
     from streams.models.packages import checked, register, unaccepted
+    from streams.models.reference import parse
     from streams.models.store import open_store
+    from streams.watching import told
 
     settings = load(config, flags)
     store = open_store(settings.model.store)
@@ -72,6 +75,10 @@ def models_register(
     say(
         f"{'may be registered' if dry_run else 'registered'}: {found.name} {found.version}, sha256:{found.digest.hex()}"
     )
+    about, where = found.manifest, found.manifest.reference
+    reference = None if where is None else parse((directory / where.file).read_bytes(), about.columns, where.file)
+    for line in told(about, reference):
+        say(line)
     if (found.name, found.version) != (settings.model.name, settings.model.version):
         say(f"note: [model] in {config} names {settings.model.name} {settings.model.version}, so that is what answers")
     for text in unaccepted(found, settings):

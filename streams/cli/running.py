@@ -131,21 +131,29 @@ def performance_plot(
 ) -> None:
     """Draw how right the predictions were over time, with intervals, and how many labels there are. Needs matplotlib.
 
-    Spans that are not mature are hollow, and the first span of each version is marked.
+    Spans that are not mature are hollow, and the first span of each version is marked. Beneath, a row a feature shows how far
+    what the model saw was from training, window by window, and when a ticket was open.
 
     Example: streams performance plot -c flights.toml --span 168 flights.svg
     """
     from streams.config import load
+    from streams.drift import lines as features
+    from streams.drift import look
     from streams.performance import performance as told
-    from streams.plotting import plot
+    from streams.plotting import plot, usable
 
+    usable(file)
     settings = load(config, flags)
     lines = told(settings, span, _as_of(as_of))
     if not lines:
         say(NOTHING_PUBLISHED)
         raise typer.Exit(1)
-    plot(lines, file, settings.app.id)
+    found = look(settings).verdicts
+    plot(lines, file, settings.app.id, features(found))
     say(f"wrote {file}")
+    for one in found:
+        if one.why is not None:
+            say(f"{one.subject.model} {one.subject.version}: its features are not watched: {one.why}")
 
 
 @performance.command("serve")

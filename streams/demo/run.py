@@ -25,6 +25,7 @@ from streams.demo.workers import Workers
 from streams.dev import Stack
 from streams.dev.artifacts import KAFKA_VERSION, REGISTRY_VERSION
 from streams.dev.ports import in_use
+from streams.drift import lines, look
 from streams.errors import ConfigError, SetupError
 from streams.kafka import client_version
 from streams.plotting import plot, usable
@@ -55,7 +56,7 @@ def run(
         seed: of the traffic, and of who is killed.
         say: told every line.
         months: whose flights are asked about; the model has seen January and February.
-        picture: where how right the predictions were is drawn.
+        picture: where it is drawn how right the predictions were, and how far what the model saw was from training.
         flights: send only so many of the first flights, at least 3,000.
     Raises: Stop: what is missing and how to get it, or what broke.
     """
@@ -70,13 +71,11 @@ def run(
             span = "One month" if len(months) == 1 else f"{len(months)} months"
             live.heading(f"{span} of flights out of New York, two workers, and a kill -9 in the middle")
             try:
-                found = _found(home, ending, live, Asked(keep, seed, months, flights))
+                found = _found(home, ending, live, Asked(keep, seed, months, flights, picture))
             except KeyboardInterrupt:
                 live.heading("Interrupted: ending what was started ...")
                 raise
             failures = found.failures()
-            if picture is not None and found.truth is not None:
-                plot(found.truth.weeks, picture, "Flights out of New York, 2013")
             if json_file is not None:
                 json_file.write_text(json.dumps(found.as_json(), indent=2) + "\n", "utf-8")
             stays = keep and not failures
@@ -100,6 +99,7 @@ class Asked(NamedTuple):
     seed: int
     months: range
     flights: int | None
+    picture: Path | None
 
 
 def _stack(home: Path, ending: contextlib.ExitStack, live: Live, *, keep: bool) -> Stack:
@@ -133,7 +133,7 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
     monitor.start()
     monitor.wait([TP(stage.settings.results, partition) for partition in range(PARTITIONS)], marked=True)
     truth = come_true(stage, labels(stage.flights, asked.seed), monitor, live.tell)
-    return Found(
+    found = Found(
         seed=asked.seed,
         seconds=time.monotonic() - begun,
         expected=stage.traffic.expected(),
@@ -144,6 +144,9 @@ def _found(home: Path, ending: contextlib.ExitStack, live: Live, asked: Asked) -
         versions=_versions(),
         truth=truth,
     )
+    if asked.picture is not None:
+        plot(truth.weeks, asked.picture, "Flights out of New York, 2013", lines(look(stage.settings).verdicts))
+    return found
 
 
 def _kept_folder() -> Path:

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -15,12 +16,17 @@ import polars as pl
 from streams.avro.encode import encode_one
 from streams.demo.stage import LABELS, Stage
 from streams.demo.workers import INSTANCE, Service
+from streams.drift import is_told
 from streams.errors import Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.produce import RequestProducer
+from streams.monitor.drift.telling import ticket_json
 from streams.monitor.telling import Told, table
 from streams.monitor.telling import as_json as week_as_json
+from streams.monitor.ticket import Ticket
+from streams.monitor.tickets import listed
 from streams.monitored import Subject
+from streams.parts import read_tickets
 from streams.performance import performance
 from streams.records import TP
 from streams.verify.labels import LabelReport
@@ -41,6 +47,9 @@ class Truth(NamedTuple):
     sent: int
     weeks: Sequence[Told]
     verified: LabelReport
+    tickets: Sequence[Ticket]
+    told: bool
+    """Whether the tickets are what follows from the counts."""
 
     def failures(self) -> Iterator[str]:
         """Yield what does not hold, in sentences."""
@@ -49,6 +58,8 @@ class Truth(NamedTuple):
         counted = sum(count for name, count in self.verified.tally.items() if name.startswith("labels."))
         if counted != self.sent:
             yield f"{self.sent:,} labels were sent, and {counted:,} are counted."
+        if not self.told:
+            yield "The tickets are not what follows from what is counted."
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -56,6 +67,7 @@ class Truth(NamedTuple):
             "labels": self.sent,
             "weeks": [week_as_json(week) for week in self.weeks],
             "verify": self.verified.as_json(),
+            "tickets": [ticket_json(ticket) for ticket in self.tickets],
         }
 
     def lines(self) -> Iterator[str]:
@@ -71,6 +83,11 @@ class Truth(NamedTuple):
             f"{count:,} {name}" for name, count in sorted(fates.items(), key=lambda one: -one[1])
         )
         yield self.verified.lines()[-1]
+        yield ""
+        yield f"{len(self.tickets)} {'ticket' if len(self.tickets) == 1 else 'tickets'}, as `streams tickets list` tells them"
+        for ticket in listed(self.tickets):
+            until = "" if ticket.closed is None else f", closed {_day(ticket.closed)}"
+            yield f"  {ticket.id}  opened {_day(ticket.opened)}{until}: {ticket.sentence}"
 
 
 def labels(flights: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
@@ -95,6 +112,10 @@ def labels(flights: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
 
 def _some(chance: random.Random, said: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     return chance.sample(said, min(count, len(said)))
+
+
+def _day(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1_000, UTC):%Y-%m-%d}"
 
 
 class Monitor(Service):
@@ -140,6 +161,8 @@ def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor,
     rules, deadline = Subject(settings).rules, time.monotonic() + WAIT_S
     while True:
         verified = verify_labels(settings, rules)
-        if not verified.waiting or time.monotonic() > deadline:
-            return Truth(len(said), performance(settings, WEEK_HOURS), verified)
+        late = time.monotonic() > deadline
+        if late or (not verified.waiting and is_told(settings)):
+            tickets = [*read_tickets(settings, Admin(settings.kafka)).values()]
+            return Truth(len(said), performance(settings, WEEK_HOURS), verified, tickets, told=not late)
         time.sleep(TURN_S)

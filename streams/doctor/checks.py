@@ -17,13 +17,15 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.scan import scan
 from streams.kafka.trial import Written, try_reading, try_writing
 from streams.layers import FILE
+from streams.models.packages import describe, unaccepted
 from streams.models.packages import load as load_model
-from streams.models.packages import unaccepted
 from streams.models.store import open_store
 from streams.monitored import Subject
 from streams.records import TP
 from streams.registering import standing
+from streams.ticketing import asked
 from streams.topics import contradictions, monitor_contradictions, monitor_names, names, warnings
+from streams.watching import judged
 
 TIMEOUT_S = 5.0
 
@@ -99,6 +101,9 @@ def _model(case: Case) -> Iterator[Finding]:
     )
     for text in unaccepted(model, case.settings):
         yield Finding("warn", "model", text)
+    _, _, reference = describe(open_store(about.store), about.name, about.version)
+    whole, text = judged(case.settings, model.manifest, reference)
+    yield Finding("ok" if whole else "warn", "model", text)
 
 
 def _registry(case: Case) -> Iterator[Finding]:
@@ -222,6 +227,7 @@ def _labels(case: Case) -> Iterator[Finding]:
     settings = case.settings
     assert settings.labels is not None, "it is wanted"
     subject = Subject(settings)
+    asked(subject)
     found = case.admin.topics([settings.results, *monitor_names(settings)])
     wrong = monitor_contradictions(settings, found)
     for line in wrong:

@@ -23,6 +23,7 @@ FILES: dict[str, str] = {
     "package/request.v1.avsc": CONTRACT,
     "package/model.txt": "package/model.txt",
     "package/golden.jsonl": "package/golden.jsonl",
+    "package/reference.json": "package/reference.json",
     "train.py": "train.py",
     "produce.py": "produce.py",
     "consume.py": "consume.py",

@@ -51,6 +51,7 @@ output = "probabilities"
 
 import math
 import tomllib
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -114,7 +115,7 @@ class Feature(Section):
         if self.kind == "category":
             if not self.categories:
                 raise ValueError(f"feature `{self.name}` is a category and needs `categories`, in the model's order")
-            twice = sorted({value for value in self.categories if self.categories.count(value) > 1})
+            twice = sorted(value for value, times in Counter(self.categories).items() if times > 1)
             if twice:
                 raise ValueError(f"feature `{self.name}` lists categories twice: {', '.join(twice)}")
             if not isinstance(self.missing, str):
@@ -155,7 +156,7 @@ class Output(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        twice = sorted(name for name, times in Counter(self.classes).items() if times > 1)
         if twice:
             raise ValueError(f"`classes` names the same class twice: {', '.join(twice)}")
         return self
@@ -240,7 +241,7 @@ class Manifest(Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         names = [column.name for column in self.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             raise ValueError(f"two [[features]] are named {', '.join(twice)}")
         if self.onnx and self.flavor != "onnx":

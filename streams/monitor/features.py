@@ -22,7 +22,7 @@ from streams.avro.schema import parse
 from streams.contracts import Contract, Numbers
 from streams.monitor.app import App
 from streams.monitor.reading import Events, subject_key, subject_of
-from streams.monitor.state import Subject
+from streams.monitor.state import Subject, is_tally
 from streams.monitor.tasks import Row
 from streams.monitor.windows import WINDOW_BYTES, Rules, Window, window_key
 from streams.packed import unpack
@@ -126,8 +126,8 @@ def _add(rows: dict[bytes, Row], key: bytes, row: Row) -> None:
 
 
 def is_seen(key: bytes) -> bool:
-    """Return whether a window's row, by its whole key, is of what models saw."""
-    return key[WINDOW_BYTES : WINDOW_BYTES + 1] in (CELL, REQUESTS)
+    """Return whether a window's row, by its whole key, is of what models saw; names of the tally may begin alike."""
+    return key[WINDOW_BYTES : WINDOW_BYTES + 1] in (CELL, REQUESTS) and not is_tally(key)
 
 
 def cell_of(key: bytes) -> int:

@@ -18,7 +18,7 @@ from streams.monitor.drift.watch import Watch, watches
 from streams.monitor.features import HASH_BYTES
 from streams.monitor.state import Subject
 from streams.monitor.summary import Losses, Published, Summary, total
-from streams.monitor.ticket import State, Ticket
+from streams.monitor.ticket import Kind, State, Ticket
 from streams.monitor.tickets import Context, Trouble, drift_tickets, pipeline_tickets, reconcile, risk_tickets
 from streams.monitor.windows import Rules
 from streams.reasons import Reason
@@ -59,6 +59,8 @@ class Verdict(NamedTuple):
     window_ms: int
     why: str | None
     """Why its features are not watched; None: they are."""
+    heard: bool = True
+    """Whether its package could be read: if not, its tickets stay as they are."""
     watches: tuple[Watch, ...] = ()
     chains: tuple[Chain, ...] = ()
     """One a feature."""
@@ -92,7 +94,7 @@ def verdicts(
 
 
 def due(
-    found: Sequence[Verdict], published: Published, existing: Mapping[str, Ticket], asked: Asked, *, quiet: bool
+    found: Sequence[Verdict], published: Published, existing: Mapping[str, Ticket], asked: Asked, *, quiet: bool | None
 ) -> list[Ticket]:
     """Return the tickets to write now (see `reconcile`).
 
@@ -101,16 +103,32 @@ def due(
         published: what they were made of.
         existing: all tickets that there are.
         asked: as for `verdicts`.
-        quiet: whether no label has met a prediction for a while: labels that are late, and come, have not stopped.
+        quiet: whether no label has met a prediction for a while: labels that are late, and come, have not stopped. None: that is not
+            known yet, and what is said of it stays as it is.
     """
     wanted: list[Ticket] = []
+    held = {ticket.subject for ticket in existing.values() if _is_of_windows_not_published(ticket, published)}
+    existing = {
+        key: one
+        for key, one in existing.items()
+        if (one.kind is not Kind.DRIFT or one.subject not in held)
+        and (quiet is not None or one.metric not in OF_LABELS)
+    }
     for one in found:
         context = Context(one.subject, one.window_ms, one.reference, one.revisions)
-        wanted += drift_tickets(context, one.chains, one.risk)
+        wanted += [] if one.subject in held else drift_tickets(context, one.chains, one.risk)
         wanted += [] if one.risk is None else risk_tickets(context, one.risk)
         wanted += pipeline_tickets(trouble for trouble in one.troubles if quiet or trouble.metric not in OF_LABELS)
     wanted += pipeline_tickets(_mispartitioned(published, existing, asked))
-    return reconcile(existing, wanted)
+    return reconcile(existing, wanted, unheard={one.subject for one in found if not one.heard})
+
+
+def _is_of_windows_not_published(ticket: Ticket, published: Published) -> bool:
+    """Return whether a ticket is of windows that were judged, and cannot be again before more is published (see `passed`): what is
+    left of the chain until then says nothing of it.
+    """
+    behind = published.behind
+    return ticket.kind is Kind.DRIFT and behind is not None and behind < ticket.newest + ticket.window_ms
 
 
 def _verdict(
@@ -122,7 +140,7 @@ def _verdict(
     memory: MutableMapping[Subject, Memo],
 ) -> Verdict:
     if isinstance(package, str):
-        return Verdict(subject, asked.window_ms or asked.rules.grain_ms, package)
+        return Verdict(subject, asked.window_ms or asked.rules.grain_ms, package, heard=False)
     window_ms, span_blocks, why = _length(package.reference, asked)
     spans = _spans(windows, asked.rules.grain_ms, window_ms)
     verdict = Verdict(

@@ -143,6 +143,7 @@ def _is_right(found: dict[str, Any], text: str) -> None:
     assert sum(week["predictions"] for week in truth["weeks"]) == found["outcomes"]["SCORED"]
     assert sum(week["labelled"] for week in truth["weeks"]) > 0.9 * found["outcomes"]["SCORED"]
     assert all(0.8 < week["figures"]["auc"]["value"] < 1 for week in truth["weeks"])
+    assert [] == truth["tickets"], "no week is over"
     fates = {name for name, count in truth["verify"]["tally"].items() if count}
     assert fates >= {f"labels.{fate}" for fate in ("applied", "corrected", "withdrawn", "duplicate", "early")}
     assert "\x1b" not in text

@@ -174,7 +174,7 @@ def test_from_init_to_verify(
     """Every command of the README, in its order; then requests as somebody else's code gets them wrong."""
     folder = begun("loans", tmp_path, broker, registry_url, streams)
     monkeypatch.chdir(folder.path)
-    prepare, (score,), (consume,), ask, (verify,), (*more, count), (label, show) = folder.commands()
+    prepare, (score,), (consume,), ask, (verify,), (*more, count), (label, show, drift) = folder.commands()
     for command in prepare:
         streams(command)
     scorer, consumer = Talker(folder.argv(score), folder.path), Answers(folder, consume)
@@ -212,6 +212,8 @@ def test_from_init_to_verify(
             60,
             what="a line",
         )
+        told = streams(drift)
+        assert re.search(r"^loans-default 1 +amount .* no window has 100 records$", told, re.MULTILINE), told
         for talker in (scorer, monitor):
             talker.process.terminate()
             assert 0 == talker.end(20), talker.text

@@ -134,6 +134,22 @@ def test_a_revision_takes_drift_back_and_brings_it_again(seed: int) -> None:
     assert [] == reconcile({again.id: again}, [], unheard={FLIGHTS})
 
 
+def test_a_revision_that_moves_the_opening_opens_no_second_ticket(seed: int) -> None:
+    """A window before the opening one turns out to have moved, too: the ticket keeps its id, and what it was opened with."""
+    found, of = world(seed, 0.0, 2.0, 2.0)
+    calm_first = [of[0], of[1]._replace(counts=of[0].counts), of[2]]
+    existing = applied({}, reconcile({}, due(found, calm_first)))
+    (ticket,) = reconcile(existing, due(found, of))
+    assert [ticket.id] == [*existing]
+    assert ((FIRST + 1) * WEEK_MS, (FIRST + 2) * WEEK_MS, 3) == (
+        ticket.first_seen,
+        ticket.opened,
+        ticket.opened_revision,
+    )
+    assert "seen since another window, because windows were revised" == ticket.notes[-1]
+    assert [] == reconcile({ticket.id: ticket}, due(found, of))
+
+
 def test_a_revised_number_is_written_and_noise_is_not(seed: int) -> None:
     """Of the newest window: one record more changes nothing that people see; half as many from elsewhere do."""
     found, of = world(seed, 0.0, 2.0)

@@ -14,7 +14,7 @@ from streams.monitor.verdicts import Asked, Package, due, passed, verdicts
 from tests.monitor.drift.known import drawn, histogram, shares
 from tests.monitor.stream import HOUR_MS, RULES, TASK, Monitor, Record, counts, label, result
 
-BLOCKS, N = 20, 400
+BLOCKS, N = 20, 3_000
 SUBJECT = Subject("m", "1", None)
 MANIFEST = """
 name = "m"
@@ -291,8 +291,8 @@ def test_labels_in_other_partitions_are_a_page_until_no_more_come() -> None:
 
 def test_the_labelled_risk_outranks_and_is_told_on_the_features_tickets(seed: int) -> None:
     """Wrong more often than allowed: a ticket of its own, and the drift that comes with it says so."""
-    records, chance = hours(seed, [0.0] * 5 + [1.5] * 40), np.random.default_rng(seed)
-    for hour in range(100, 145):
+    records, chance = hours(seed, [0.0] * 5 + [1.5] * 55), np.random.default_rng(seed)
+    for hour in range(100, 160):
         for at in range(120):
             late = bool(chance.random() < (0.1 if hour < 105 else 0.6))
             time = hour * HOUR_MS + at

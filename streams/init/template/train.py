@@ -1,9 +1,9 @@
-"""Train the model: writes package/model.txt and package/golden.jsonl.
+"""Train the model: writes package/model.txt, package/golden.jsonl and package/reference.json.
 
     python train.py
 
-Needs numpy and lightgbm. Replace `applications` by your own data: requests as the contract has them, and the truth.
-Which fields the model sees, in which order and how, is read from package/manifest.toml.
+Needs numpy and lightgbm. Replace `applications` by your own data: requests as the contract has them, in the order of
+time, and the truth. Which fields the model sees, in which order and how, is read from package/manifest.toml.
 """
 
 import json
@@ -15,8 +15,11 @@ import lightgbm
 import numpy as np
 
 PACKAGE = Path(__file__).parent / "package"
-FEATURES = tomllib.loads((PACKAGE / "manifest.toml").read_text("utf-8"))["features"]
-ROWS, TREES, GOLDEN = 4000, 12, 24
+MANIFEST = tomllib.loads((PACKAGE / "manifest.toml").read_text("utf-8"))
+FEATURES, THRESHOLD = MANIFEST["features"], MANIFEST["output"]["threshold"]
+ROWS, HELD_OUT, TREES, GOLDEN = 4000, 1000, 12, 24
+CELLS = 10  # that a number's values are cut into, alike many in each
+BLOCK_MS = 86_400_000  # so long are the windows that are compared with training; there must be 4 blocks, 15 are better
 SETTINGS = {
     "objective": "binary",
     "num_leaves": 5,
@@ -62,13 +65,39 @@ def cell(feature, request):
     return feature["categories"].index(value) if feature["kind"] == "category" else value
 
 
+def reference(matrix, times):
+    """Return what the training set looked like: how many values of each feature lie in each cell, block after block.
+
+    A number's cells: missing, below the first edge, from each edge to the next, from the last edge on. A category's:
+    missing, and one for each. Where answeronce is installed, `streams.models.reference.measure` does it, and more.
+    """
+    block = (times - times[0]) // BLOCK_MS
+    present, features = np.unique(block).tolist(), []
+    for feature, values in zip(FEATURES, matrix.T, strict=True):
+        if feature["kind"] == "category":
+            edges, places, many = None, values, len(feature["categories"])
+        else:
+            edges = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, CELLS + 1))).tolist()
+            places, many = np.searchsorted(edges, values, side="right"), len(edges) + 1
+        cells = np.where(np.isnan(values), 0, places + 1).astype(int)
+        counts = [np.bincount(cells[block == each], minlength=many + 1).tolist() for each in present]
+        features.append({"name": feature["name"], "edges": edges, "counts": counts})
+    begins = [int(times[0]) + each * BLOCK_MS for each in present]
+    rows = [int((block == each).sum()) for each in present]
+    blocks = [
+        {"start_ms": begin, "end_ms": begin + BLOCK_MS, "rows": count}
+        for begin, count in zip(begins, rows, strict=True)
+    ]
+    return {"blocks": blocks, "features": features}
+
+
 def main():
     """Train, and write what the package needs."""
-    requests, defaulted = applications(ROWS)
+    requests, defaulted = applications(ROWS + HELD_OUT)
     matrix = np.array([[cell(feature, request) for feature in FEATURES] for request in requests])
     dataset = lightgbm.Dataset(
-        matrix,
-        defaulted,
+        matrix[:ROWS],
+        defaulted[:ROWS],
         feature_name=[feature["name"] for feature in FEATURES],
         categorical_feature=[at for at, feature in enumerate(FEATURES) if feature["kind"] == "category"],
     )
@@ -77,9 +106,10 @@ def main():
     golden = zip(requests[:GOLDEN], model.predict(matrix[:GOLDEN]), strict=True)
     lines = [json.dumps({"request": request, "score": float(score)}) for request, score in golden]
     (PACKAGE / "golden.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    print(
-        f"{ROWS} applications, {sum(defaulted)} defaults; golden scores up to {max(model.predict(matrix[:GOLDEN])):.2f}"
-    )
+    times = np.array([request["event_time"] for request in requests[:ROWS]])
+    (PACKAGE / "reference.json").write_text(json.dumps(reference(matrix[:ROWS], times)) + "\n", "utf-8")
+    wrong = np.mean((model.predict(matrix[ROWS:]) >= THRESHOLD) != np.array(defaulted[ROWS:]))
+    print(f"{ROWS} applications, {sum(defaulted[:ROWS])} defaults; wrong about {wrong:.1%} of {HELD_OUT} later ones")
 
 
 if __name__ == "__main__":

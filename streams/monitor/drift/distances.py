@@ -9,8 +9,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import chdtrc
-from scipy.stats import wasserstein_distance
 
 from streams.records import Floats, Ints
 
@@ -56,6 +54,8 @@ def chi_square(reference: Ints, window: Ints) -> tuple[float, int, float]:
         return 0.0, 0, 1.0
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
     statistic, freedom = float(((table - expected) ** 2 / expected).sum()), table.shape[1] - 1
+    from scipy.special import chdtrc  # late: a worker that begins waits for no library that it does not need
+
     return statistic, freedom, float(chdtrc(freedom, statistic))
 
 
@@ -79,6 +79,8 @@ def wasserstein(reference: Ints, reference_sums: Floats, window: Ints, window_su
         window: as `reference`; both have records.
         window_sums: as `reference_sums`.
     """
+    from scipy.stats import wasserstein_distance  # late: it takes a second, which no worker that begins should wait
+
     means = []
     for counts, sums in ((reference, reference_sums), (window, window_sums)):
         kept = counts > 0

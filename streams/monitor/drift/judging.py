@@ -79,6 +79,8 @@ class Judged(NamedTuple):
     missing_reference: float
     unseen: float | None
     unseen_reference: float | None
+    direction: float | None = None
+    """By how many cells the values of a number lie higher than in training, in the mean; below 0: lower."""
 
     @property
     def e(self) -> float | None:
@@ -120,7 +122,8 @@ def judge(watch: Watch, counts: Ints, sums: Ints | None = None) -> Judged:
     shown = _Shown() if n == 0 else _shown(watch, named[VALUES], reference, counts, sums)
     unseen = rates[UNSEEN] if UNSEEN in named else (None, None)
     missing = rates[MISSING]
-    return Judged(n, tuple(parts), *shown, missing[0] or 0.0, missing[1] or 0.0, *unseen)
+    direction = None if watch.kind == "category" else _direction(named[VALUES], counts)
+    return Judged(n, tuple(parts), *shown, missing[0] or 0.0, missing[1] or 0.0, *unseen, direction)
 
 
 class _Shown(NamedTuple):
@@ -164,6 +167,15 @@ def _shown(watch: Watch, values: Statistic, reference: Ints, counts: Ints, sums:
         Test(*chi_square(values.reference, mine)),
         bins,
     )
+
+
+def _direction(values: Statistic, counts: Ints) -> float | None:
+    """Return the difference of the mean cells, or None where there are no values."""
+    mine = values.counts(counts)
+    if not mine.any() or not values.reference.any():
+        return None
+    rank = np.arange(len(mine))
+    return float(rank @ mine / mine.sum() - rank @ values.reference / values.reference.sum())
 
 
 def _wasserstein(watch: Watch, reference: Ints, counts: Ints, sums: Ints | None) -> tuple[float | None, float | None]:

@@ -17,8 +17,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, chdtrc, chdtri
-from scipy.stats import ncx2
 
 from streams.monitor.drift.distances import psi, shares
 from streams.monitor.drift.evidence import E_MAX, e_value
@@ -78,6 +76,8 @@ def ladder(blocks: Ints, length: int = 1) -> Ladder | None:
         blocks: counts of the training set, shape (blocks, cells), in the order of time.
         length: blocks of a window.
     """
+    from scipy.special import betaincinv  # late: a worker that begins waits for no library that it does not need
+
     found = distances(blocks, length)
     if len(found) < BLOCKS_MIN:
         return None
@@ -96,6 +96,8 @@ def _beyond(times: Floats, blocks: int) -> Floats:
     """Return the chance that the next of many squared normal deviations is so many times farther than the farthest of some, over the
     chance that it is farther at all: 1 / (blocks + 1). At most 1.
     """
+    from scipy.special import chdtrc  # late, as above
+
     many = min(blocks, BLOCKS_MAX)
     farthest, weights = _farthest(many)
     found = chdtrc(1, np.maximum(times, 1.0)[:, None] * farthest) @ weights
@@ -105,6 +107,8 @@ def _beyond(times: Floats, blocks: int) -> Floats:
 @cache
 def _farthest(many: int) -> tuple[Floats, Floats]:
     """Return values of the farthest of so many squared normal deviations, and their weights in a mean."""
+    from scipy.special import chdtri  # late, as above
+
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     return np.asarray(chdtri(1, 1.0 - ((nodes + 1.0) / 2.0) ** (1.0 / many))), np.asarray(weights / 2.0)
 
@@ -124,6 +128,8 @@ def chance(reference: Ints, window: Ints, steps: Ladder) -> Chance:
     p, e = np.ones(len(beyond)), np.full(len(beyond), e_value(1.0))
     near = found * size > cells - 1 + beyond - FAR * np.sqrt(2 * (cells - 1 + 2 * beyond))
     if near.any():
+        from scipy.stats import ncx2  # late: it takes a second, which no worker that begins should wait
+
         p[near] = np.nan_to_num(ncx2.sf(found * size, cells - 1, beyond[near]), nan=0.0).clip(0.0, 1.0)
         e[near] = np.minimum([e_value(each) for each in p[near].tolist()], steps.largest[near])
     return Chance(found, steps.tolerance + (cells - 1) / size, float(p[0]), e)

@@ -9,7 +9,6 @@ time against all others. Under it, PSI · nm / (n + m) is about non-central chi-
 import math
 
 import numpy as np
-from scipy.stats import ncx2
 
 from streams.monitor.drift.distances import psi, shares
 from streams.records import Floats, Ints
@@ -54,6 +53,8 @@ def p_value(reference: Ints, window: Ints, tolerated: float) -> float | None:
 
     A feature that is one cell, or empty, cannot differ: 1.
     """
+    from scipy.stats import ncx2  # late: it takes a second, which no worker that begins should wait
+
     m, n = int(reference.sum()), int(window.sum())
     if n < ROWS_MIN:
         return None

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.stats import norm, t
 
 from streams.monitor.performance.figure import Figure, Interval, undefined
 from streams.records import Ints
@@ -21,7 +20,9 @@ def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
 
     In closed form: `scipy.stats.binomtest`, its oracle in the tests, works out an exact p-value on the way, whose cost grows.
     """
-    z = float(norm.ppf(0.5 + confidence / 2))
+    from scipy.special import ndtri  # late: a worker that begins waits for no library that it does not need
+
+    z = float(ndtri(0.5 + confidence / 2))
     centre = (hits + z * z / 2) / (trials + z * z)
     half = z / (trials + z * z) * math.sqrt(hits * (trials - hits) / trials + z * z / 4)
     return Interval(
@@ -36,6 +37,8 @@ def between_blocks(hits: Ints, trials: Ints, confidence: float = CONFIDENCE) -> 
     The ratio estimator for clusters (Cochran 1977, Sampling Techniques, ch. 9A.2): what is shared inside a block, an hour of
     bad weather, counts once. Student's t with one degree of freedom less than blocks; cut off at 0 and 1.
     """
+    from scipy.special import stdtrit  # late, as above
+
     used = trials > 0
     hits, trials = hits[used].astype(np.float64), trials[used].astype(np.float64)
     blocks, total = len(trials), float(trials.sum())
@@ -43,5 +46,5 @@ def between_blocks(hits: Ints, trials: Ints, confidence: float = CONFIDENCE) -> 
         return None
     value = float(hits.sum()) / total
     spread = float(((hits - value * trials) ** 2).sum()) * blocks / (blocks - 1)
-    half = float(t.ppf(0.5 + confidence / 2, blocks - 1)) * math.sqrt(spread) / total
+    half = float(stdtrit(blocks - 1, 0.5 + confidence / 2)) * math.sqrt(spread) / total
     return Interval(max(0.0, value - half), min(1.0, value + half))

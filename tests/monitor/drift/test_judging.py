@@ -72,6 +72,17 @@ def test_positions_are_sums_in_the_features_own_unit(seed: int) -> None:
     assert 0.25 == infinite.missing
 
 
+def test_the_direction_is_that_of_the_mean_cell() -> None:
+    """Of numbers only; what is missing has no place among them."""
+    before = np.array([[50, 10, 10, 10, 10]] * 4)
+    found = [
+        judge(watch(before, (0.0, 1.0, 2.0)), np.array(counts)).direction
+        for counts in ([0, 10, 10, 10, 10], [9, 0, 0, 0, 4], [9, 4, 0, 0, 0], [9, 0, 0, 0, 0])
+    ]
+    assert [0.0, 1.5, -1.5, None] == found
+    assert judge(watch(np.array([[0, 100, 100, 0]] * 4), None, category(2)), np.array([0, 0, 9, 0])).direction is None
+
+
 def counted(reference: Reference, matrix: Floats) -> tuple[Ints, Ints]:
     """Return the counts and the sums of positions of some values."""
     cells = Binning([0], [reference.features[0].edges])

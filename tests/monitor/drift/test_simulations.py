@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
+from scipy.stats import binom, poisson
 
 from streams.monitor.drift.episodes import Window, chains
 from tests.monitor.drift.known import drawn, shares, watch, windows
@@ -83,8 +83,17 @@ def fresh(chance: np.random.Generator, blocks: int, n: int, many: int) -> int:
 
 def test_a_reference_of_fifteen_blocks_knows_its_world(seed: int) -> None:
     """Windows differ as the blocks do, and are not they: 5 % are beyond the tolerance, and that opens nothing."""
-    found = [fresh(np.random.default_rng([seed, run]), 15, 3_000, 250) for run in range(4)]
-    assert within(sum(found), 1_000), found
+    found = [fresh(np.random.default_rng([seed, run]), 15, 50_000, 160) for run in range(6)]
+    assert seldom(found, 160), found
+
+
+def seldom(found: Sequence[int], many: int) -> bool:
+    """Return whether so many references have a false ticket as the stated rate allows: the time until the first has that mean.
+
+    Not all tickets, because they are of one kind of reference: one that was so calm that its world is always beyond it.
+    """
+    some = sum(one > 0 for one in found)
+    return bool(binom.sf(some - 1, len(found), -np.expm1(-many / MEAN_WINDOWS)) > CERTAIN)
 
 
 @pytest.mark.long
@@ -133,7 +142,7 @@ def fresh_table(seed: int, many: int = 1_000, runs: int = 40) -> Iterator[str]:
         found = [fresh(np.random.default_rng([seed, blocks, run]), blocks, 3_000, many) for run in range(runs)]
         some = sum(one > 0 for one in found)
         yield f"| {blocks} | {runs} | {some / runs:.0%} | {np.mean(found):.2f} | {max(found)} |"
-        assert blocks < 15 or within(sum(found), runs * many), blocks
+        assert seldom(found, many), blocks
 
 
 def drift_table(seed: int, runs: int = 20) -> Iterator[str]:
