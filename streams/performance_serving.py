@@ -121,7 +121,7 @@ class Drift:
         published = self._summaries.published()
         packages = {one: self._packages.of(one) for one in published.subjects}
         found = verdicts(published, packages, self._asked, self._memory)
-        return [_drift(line) for line in lines(found)]
+        return [drift_sample(line) for line in lines(found)]
 
     def tickets(self) -> list[tuple[str, str, str]]:
         """Return of each ticket its kind, severity and state."""
@@ -129,7 +129,8 @@ class Drift:
         return [(kind.value.lower(), severity.value.lower(), state.value.lower()) for kind, severity, state in found]
 
 
-def _drift(line: Line) -> DriftSample:
+def drift_sample(line: Line) -> DriftSample:
+    """Return a line for Prometheus."""
     newest, chain = line.newest, line.chain
     judged = None if newest is None else newest.judged
     return DriftSample(

@@ -68,11 +68,15 @@ def risk_sentence(subject: Subject, metric: str, episode: Episode, window_ms: in
 
 def of_statistic(ticket: Ticket) -> str:
     """Return a ticket's newest window and statistic, for a note."""
-    when = span(ticket.newest, ticket.window_ms)
-    if ticket.statistic is None:
+    return statistic(ticket.kind, ticket.metric, ticket.statistic, ticket.newest, ticket.window_ms)
+
+
+def statistic(kind: Kind, metric: str, value: float | None, begin_ms: int, window_ms: int) -> str:
+    """Return a window's statistic, for a note."""
+    when = span(begin_ms, window_ms)
+    if value is None:
         return when
-    name = "PSI" if ticket.kind is Kind.DRIFT else ticket.metric
-    return f"{name} {brief(ticket.statistic)} {when}"
+    return f"{'PSI' if kind is Kind.DRIFT else metric} {brief(value)} {when}"
 
 
 def bins(told: Sequence[Bin]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.monitor.drift.episodes import Chain, Episode
-from streams.monitor.sentences import drift_sentence, of_statistic, risk_sentence
+from streams.monitor.sentences import drift_sentence, of_statistic, risk_sentence, statistic
 from streams.monitor.state import Subject
 from streams.monitor.ticket import Kind, Moment, Severity, State, Ticket, id_of
 
@@ -189,8 +189,7 @@ def _revised(old: float | None, new: float | None) -> bool:
 
 
 def _first_notes(ticket: Ticket) -> tuple[str, ...]:
-    records = "" if ticket.opened_n is None else f", {ticket.opened_n} records"
-    notes = (f"opened, {of_statistic(ticket)}{records}",)
+    notes = ticket.notes or (f"opened, {of_statistic(ticket)}",)
     return (*notes, "closed") if ticket.state is State.CLOSED else notes
 
 
@@ -262,4 +261,7 @@ def _of(context: Context, chain: Chain, episode: Episode, kind: Kind, sentence: 
         opening.n,
         context.revisions.get(opening.window),
         tuple(Moment(step.window * ms, step.statistic, step.evidence) for step in episode.steps[-PATH_MAX:]),
+        notes=(
+            f"opened, {statistic(kind, chain.metric, opening.statistic, opening.window * ms, ms)}, {opening.n} records",
+        ),
     )

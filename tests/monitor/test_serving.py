@@ -1,9 +1,15 @@
 """What Prometheus is told: of each model the newest window, and the newest that is mature."""
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.metrics.drift import DriftMetric
 from streams.metrics.performance import PerformanceMetric, text
-from streams.performance_serving import Published
+from streams.monitor.drift.episodes import Loss, chains, losses
+from streams.monitor.drift.telling import Line
+from streams.monitor.state import Subject
+from streams.performance_serving import Published, drift_sample
+from tests.monitor.drift.known import category, watch, windows
 from tests.monitor.stream import HOUR_MS, RESULTS, RULES, Monitor, label, result, run
 
 RECORDS = [
@@ -51,14 +57,54 @@ def test_how_far_labels_are_behind() -> None:
 
 def test_what_is_exposed_is_what_is_listed() -> None:
     """Neither more nor less, with the labels that are listed."""
-    page = text(published(run(RECORDS)).samples(None)).decode()
+    told = [("drift", "ticket", "open")] * 2
+    page = text(published(run(RECORDS)).samples(None), [drift_sample(line) for line in drifted()], told).decode()
     families = {family.name: family for family in text_string_to_metric_families(page)}
-    assert set(map(str, PerformanceMetric)) == set(families)
-    for metric in PerformanceMetric:
+    assert set(map(str, (*PerformanceMetric, *DriftMetric))) == set(families)
+    for metric in (*PerformanceMetric, *DriftMetric):
         assert families[metric].type == "gauge"
         assert families[metric].samples
         for sample in families[metric].samples:
             assert set(metric.labels) == set(sample.labels)
+
+
+def drifted() -> list[Line]:
+    """Return what is to be said of a category that has moved, and of a risk."""
+    feature = category(3)
+    calm, moved = [[0, 500, 300, 200, 0]] * 6, [[40, 100, 200, 600, 60]] * 6
+    found = watch(np.array(calm, np.int64), None, feature)
+    (chain,) = chains([found], windows(np.array(moved, np.int64)), 100)
+    risk = losses("error_rate", [Loss(at, 200, 0.1) for at in range(3)], 0.2, 100)
+    subject = Subject("m", "1", None)
+    return [Line(subject, HOUR_MS, risk, None), Line(subject, HOUR_MS, chain, found)]
+
+
+def test_drift_is_told_of_the_newest_judged_window() -> None:
+    """Of a feature and of a risk, which has no missing ones; and tickets by kind."""
+    told = [("drift", "ticket", "open"), ("drift", "ticket", "open"), ("pipeline", "page", "closed")]
+    page = text([], [drift_sample(line) for line in drifted()], told).decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    found = {
+        (name, sample.labels.get("metric") or tuple(sample.labels.values())): sample.value
+        for name, family in families.items()
+        for sample in family.samples
+    }
+    assert {0.04, 0.06, 1.0, 0.0} == {
+        found["answeronce_drift_missing_ratio", "x"],
+        found["answeronce_drift_unseen_ratio", "x"],
+        found["answeronce_drift_open", "x"],
+        found["answeronce_drift_open", "error_rate"],
+    }
+    assert ("answeronce_drift_missing_ratio", "error_rate") not in found
+    assert 100.0 == found["answeronce_drift_threshold", "x"]
+    assert found["answeronce_drift_evidence", "x"] > 100.0
+    assert found["answeronce_drift_statistic", "x"] > found["answeronce_drift_usual", "x"]
+    assert (0.1, 0.2) == (
+        found["answeronce_drift_statistic", "error_rate"],
+        found["answeronce_drift_usual", "error_rate"],
+    )
+    assert 2.0 == found["answeronce_tickets", ("drift", "ticket", "open")]
+    assert 1.0 == found["answeronce_tickets", ("pipeline", "page", "closed")]
 
 
 def test_a_window_that_was_taken_back_is_not_told() -> None:

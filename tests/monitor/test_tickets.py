@@ -292,3 +292,12 @@ def test_lines_for_people_and_programs(seed: int) -> None:
         each in text for each in (tickets[0].id, tickets[0].sentence, "07" * 32, "opened, PSI", "with 3000 records")
     )
     assert "2013-04-11T00:00:00+00:00" == json.loads(json.dumps(ticket_json(tickets[0])))["opened"]
+
+
+def test_the_first_note_is_of_the_opening_window(seed: int) -> None:
+    """Of a ticket that is written late, when all is over, too."""
+    found, of = world(seed, 0.0, 2.0, 1.9, 0.0, 0.0, 0.0, 0.0)
+    (ticket,) = reconcile({}, due(found, of))
+    assert ticket.notes[0].startswith("opened, PSI ")
+    assert ticket.notes[0].endswith(" in the week from 2013-04-11, 3000 records")
+    assert ["closed"] == [*ticket.notes[1:]]
