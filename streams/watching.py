@@ -61,14 +61,8 @@ def judged(settings: Settings, about: Manifest, reference: Hashed | None) -> tup
     """
     if reference is None:
         return True, UNWATCHED
-    blocks, many = reference.reference.blocks, len(about.columns)
-    least_h = settings.monitor.drift_hours or settings.monitor.grain_hours
-    whole_h = len(blocks) * (blocks[0].end_ms - blocks[0].start_ms) / HOUR_MS
+    many = len(about.columns)
     begin = "" if settings.labels else "with a [labels] section and `streams monitor run`, "
-    if least_h > whole_h:  # `distances` cannot say so: it has no stretch of blocks at all
-        return False, (
-            f"{begin}none of its {many} features is watched: a window is {least_h:g} h long, and the whole reference {whole_h:.3g} h"
-        )
     window_ms, found = _watched(settings, about, reference)
     untested = [watch for watch in found if watch.why is not None]
     where = f"in windows of {window_ms / HOUR_MS:g} h"

@@ -28,7 +28,7 @@ def distances(blocks: Ints, length: int = 1) -> Floats:
         length: blocks of a stretch.
     """
     stretches = len(blocks) // length
-    parts = blocks[: stretches * length].reshape(stretches, length, -1).sum(axis=1)
+    parts = blocks[: stretches * length].reshape(stretches, length, blocks.shape[1]).sum(axis=1)
     whole = parts.sum(axis=0)
     found = [psi(shares(whole - part), shares(part)) for part in parts if part.sum() and (whole - part).sum()]
     return np.array(found, np.float64)
