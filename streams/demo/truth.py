@@ -159,10 +159,10 @@ def come_true(stage: Stage, said: Sequence[Mapping[str, Any]], monitor: Monitor,
     tell(f"{len(said):,} labels are sent, {later:,} corrections and withdrawals among them")
     monitor.wait([TP(LABELS, partition) for partition in range(settings.partitions)], marked=False)
     rules, deadline = Subject(settings).rules, time.monotonic() + WAIT_S
-    while True:
-        verified = verify_labels(settings, rules)
-        late = time.monotonic() > deadline
-        if late or (not verified.waiting and is_told(settings)):
-            tickets = [*read_tickets(settings, Admin(settings.kafka)).values()]
-            return Truth(len(said), performance(settings, WEEK_HOURS), verified, tickets, told=not late)
+    while (verified := verify_labels(settings, rules)).waiting and time.monotonic() < deadline:
         time.sleep(TURN_S)
+    deadline = time.monotonic() + WAIT_S
+    while not (told := is_told(settings)) and time.monotonic() < deadline:
+        time.sleep(TURN_S)
+    tickets = [*read_tickets(settings, Admin(settings.kafka)).values()]
+    return Truth(len(said), performance(settings, WEEK_HOURS), verified, tickets, told)
