@@ -28,7 +28,7 @@ from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import HOUR_MS, agreed, contradictions, message_bytes, names, warnings
+from streams.topics import HOUR_MS, agreed, contradictions, counting_contradictions, message_bytes, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
@@ -201,8 +201,9 @@ def _watching(settings: Settings, ids: Mapping[str, int]) -> Watching | None:
 
 
 def _topics(settings: Settings) -> dict[str, Found]:
-    found = Admin(settings.kafka).topics(names(settings))
-    agreed(contradictions(settings, found))
+    counted = [] if settings.labels is None else [settings.features]
+    found = Admin(settings.kafka).topics([*names(settings), *counted])
+    agreed(contradictions(settings, found) + counting_contradictions(settings, found))
     return found
 
 

@@ -101,7 +101,7 @@ class TicketDesk:
         self._ends: Mapping[TP, int] | None = {}
         """Up to where everything must be read before anything is decided; None: it is."""
         self._stood: Mapping[TP, int | None] = {}
-        """How far a group had come when it was last seen to move; and when that was."""
+        """How far a group had come where it was not past the ends, when it was last seen to move there; and when that was."""
         self._stands = time.monotonic()
         self._unanswered: Mapping[TP, int] = {}
         self._uncounted: Mapping[TP, int] | None = None
@@ -141,10 +141,10 @@ class TicketDesk:
         transactions, and records that were taken back.
         """
         found, now = self._admin.committed(group, [*ends]), time.monotonic()
-        if found != self._stood:
-            self._stood, self._stands = found, now
-        past = all((found.get(tp) or 0) >= end - MARKER for tp, end in ends.items())
-        return past or now - self._stands > STANDS_S
+        short = {tp: found.get(tp) for tp, end in ends.items() if (found.get(tp) or 0) < end - MARKER}
+        if short != self._stood:
+            self._stood, self._stands = short, now
+        return not short or now - self._stands > STANDS_S
 
     def close(self) -> None:
         """Forget what was read."""

@@ -210,6 +210,12 @@ def monitor_contradictions(settings: Settings, found: Mapping[str, Found]) -> li
     return _contradictions(wanted_by_monitor(settings, 1, found), found)
 
 
+def counting_contradictions(settings: Settings, found: Mapping[str, Found]) -> list[str]:
+    """Return the same of the topic that scorers say on what models saw; nothing where nobody counts."""
+    every = wanted_by_monitor(settings, 1, found)
+    return _contradictions([topic for topic in every if topic.name == settings.features], found)
+
+
 def _contradictions(topics: list[Topic], found: Mapping[str, Found]) -> list[str]:
     complaints = []
     for topic in topics:

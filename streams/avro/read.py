@@ -1,5 +1,6 @@
 """Read one datum at a time, through fastavro: for tools that judge what was written; the hot path works in columns."""
 
+import contextlib
 import io
 import struct
 from collections.abc import Mapping
@@ -13,22 +14,41 @@ from streams.avro.json_values import Json, load
 class Reader:
     """Reads datums of one schema into dictionaries; logical values stay numbers and bytes.
 
-    The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place.
+    The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place. A record of an
+    older version, which has fewer fields at the end, is read, too: those that it lacks have their defaults.
     """
 
     def __init__(self, schema: str | Mapping[str, Any]) -> None:
         """Raises: SchemaRefused or fastavro's SchemaParseException for a schema that cannot be read."""
-        self._schema = fastavro.parse_schema(_without_logical_types(load(schema)))
+        parsed: Any = _without_logical_types(load(schema))
+        self._versions = [(fastavro.parse_schema(parsed), dict[str, Any]())]
+        """The schema, and older ones with what they lack, the newest first."""
+        fields = parsed.get("fields", []) if isinstance(parsed, dict) else []
+        for at in range(len(fields) - 1, 0, -1):
+            if "default" not in fields[at]:
+                break
+            lacks = {field["name"]: field["default"] for field in fields[at:]}
+            self._versions.append((fastavro.parse_schema({**parsed, "fields": fields[:at]}), lacks))
 
     def read(self, datum: bytes, skip: int = 0) -> dict[str, Any]:
         """Return the record that begins `skip` bytes into the datum, and ends with it.
 
         Raises: ValueError if the bytes are not one record of the schema, whole and nothing more.
         """
+        try:
+            return self._read(datum, skip, self._versions[0][0])
+        except ValueError as error:
+            for schema, lacks in self._versions[1:]:
+                with contextlib.suppress(ValueError):
+                    return self._read(datum, skip, schema) | lacks
+            raise error
+
+    @staticmethod
+    def _read(datum: bytes, skip: int, schema: Any) -> dict[str, Any]:
         file = io.BytesIO(datum)
         file.seek(skip)
         try:
-            record = fastavro.schemaless_reader(file, self._schema, None)
+            record = fastavro.schemaless_reader(file, schema, None)
         except (
             EOFError,
             IndexError,

@@ -158,7 +158,8 @@ def _verdict(
     ready = [
         _counted(span, digest, watched[-1].cells.stop)
         for span in spans
-        if passed(published, asked.partitions, span.number * window_ms, window_ms)
+        if digest[:HASH_BYTES] in span.against
+        and passed(published, asked.partitions, span.number * window_ms, window_ms)
     ]
     found = chains(watched, ready, asked.mean_windows, memory.setdefault(subject, {}))
     mismatch = _mismatch(subject, spans, digest, window_ms)

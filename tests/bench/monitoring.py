@@ -7,6 +7,9 @@ joined      a backlog of so many predictions and as many labels, one worker: rec
 pending     a backlog of predictions without labels: what waiting for them costs on disk and in memory
 visible     2,000 labels a second: from a label's append until what is published counts it
 dirty       labels that change 750 windows at once: what is published then, second by second
+binning     counting what the model sees: µs a record, without Kafka
+counted     which share of the scorer's bytes says what the model saw: of a backlog, and at 1,000 requests a second
+deciding    what the desk computes of a year of daily windows, without Kafka
 """
 
 import argparse
@@ -32,6 +35,7 @@ from streams.monitored import Subject
 from streams.performance import read
 from streams.records import Ints
 from streams.verify.monitoring import verify_labels
+from tests.bench import seeing
 from tests.bench.__main__ import environment
 from tests.bench.measuring import cpu_s, peak_mb, percentiles
 from tests.integration.application import produce_all, until
@@ -49,10 +53,15 @@ def main() -> None:
         "pending": pending,
         "visible": visible,
         "dirty": dirty,
+        "binning": seeing.binning,
+        "counted": seeing.counted,
+        "deciding": seeing.deciding,
     }
     parser = argparse.ArgumentParser(prog="python -m tests.bench.monitoring", description=__doc__)
     parser.add_argument("part", nargs="*", choices=[*parts, []], help="default: all of them")
-    parser.add_argument("--records", type=int, default=1_000_000, help="predictions of joined and pending")
+    parser.add_argument(
+        "--records", type=int, default=1_000_000, help="predictions of joined and pending, requests of counted"
+    )
     parser.add_argument("--page", type=Path, help="print what was measured, for people, and measure nothing")
     options = parser.parse_args()
     if options.page:
@@ -75,6 +84,7 @@ SAID = {
     "{p99_ms} ms (p99), {max_ms} ms (longest).",
     "dirty": "Labels that change {windows:,} windows at once, twice, ten seconds apart, in four partitions: {parts:,} parts in "
     "{seconds} s, {parts_in_a_second_at_most:,} in one second at most.",
+    **seeing.SAID,
 }
 
 

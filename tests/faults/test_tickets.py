@@ -14,12 +14,13 @@ import pytest
 from streams.cli import main
 from streams.dev import Stack
 from streams.monitor.ticket import State, Ticket
+from streams.monitored import Subject
 from streams.performance import read
 from streams.verify.monitoring import verify_labels
 from tests.faults.attack import arm, frozen, kill, sizes, taken
 from tests.faults.instruments import MARK, POINTS, STARTING_POINTS, Attempt, journals
 from tests.integration.application import until
-from tests.integration.test_drift import CALM, FIRST, HOUR_MS, Ask, Settled, Watched, an_hour, judged
+from tests.integration.test_drift import CALM, FIRST, HOUR_MS, Ask, Watched, an_hour, judged
 
 DRIFT = {"later": 50.0}
 EPISODE = (*[DRIFT] * 3, *[CALM] * 4)
@@ -37,10 +38,13 @@ def ticket_points() -> None:
     import time
     from typing import Any
 
+    from streams import ticketing
     from streams.kafka import sink
     from streams.loop import Loop
     from tests.faults.instruments import home
 
+    # behind what a killed scorer wrote no offset can be committed: 30 s by default, for each decision
+    ticketing.STANDS_S = 2.0
     folder, writes = home() / "points", [False]
 
     def at(point: str) -> None:
@@ -85,7 +89,7 @@ def ticket_points() -> None:
         apply(self, *args)
 
     sink.Producer = Writing  # type: ignore[attr-defined]
-    Loop._apply = applied  # type: ignore[method-assign]
+    Loop._apply = applied  # type: ignore[method-assign,assignment]
 
 
 WORKER = """
@@ -108,26 +112,22 @@ class Attacked(Watched):
 
 
 class Storm(NamedTuple):
-    """How long it blows, and where: what is struck after each hour."""
+    """How long it blows, on how many scorers, and where: what is struck after each hour."""
 
     hours: int
+    scorers: int
     struck: Mapping[int, tuple[str, str]]
     """Point and fate, by the number of the hour; of the others chance decides, if `wild`."""
     wild: bool
 
 
 CI = Storm(
-    len(EPISODE) + 3,
-    {
-        1: ("restoring", "kill"),
-        2: ("ticket-produced", "freeze"),
-        4: ("ticket-commit-sent", "kill"),
-        6: ("ticket-committed", "kill"),
-        9: ("ticket-produced", "kill"),
-    },
+    len(EPISODE),
+    1,
+    {2: ("ticket-produced", "freeze"), 4: ("ticket-commit-sent", "kill"), 6: ("ticket-produced", "kill")},
     wild=False,
 )
-LONG = Storm(12 * len(EPISODE) + 3, {2: ("ticket-sent", "freeze"), 9: ("ticket-produced", "kill")}, wild=True)
+LONG = Storm(12 * len(EPISODE) + 3, 2, {2: ("ticket-sent", "freeze"), 9: ("ticket-produced", "kill")}, wild=True)
 
 
 @pytest.fixture
@@ -147,20 +147,20 @@ def test_an_episode_has_one_ticket_under_kills(
     result: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two workers of each kind. Scorers are killed in the middle of an hour; a monitor dies, or freezes while the other takes its
+    """Scorers, and two workers of the monitor. Scorers are killed in the middle of an hour; a monitor dies, or freezes while the other takes its
     partitions, in a transaction that has a ticket. Every hour goes on when the last one is counted, so that no window is judged too
     soon for the want of a worker.
     """
     app, chance, faults = attacked, random.Random(seed), list[str]()
-    app.supervise(2)
+    app.supervise(storm.scorers)
     app.monitor(2, mutant="marks,points,tickets")
     asks: list[Ask] = []
     seen: list[Ticket] = []
     for number in range(storm.hours):
         mine = an_hour(chance, number, **EPISODE[number % len(EPISODE)])
         app.requests(mine[: len(mine) // 2])
-        if number % 3 == 0:
-            kill(app, app.slots(2), chance)
+        if number % 4 == 1:
+            kill(app, app.slots(storm.scorers), chance)
             faults.append("kill -9 of a scorer")
         point, fate = fault(storm, number, chance)
         if point:
@@ -175,9 +175,9 @@ def test_an_episode_has_one_ticket_under_kills(
         app.settled(90)
         if point:
             until(lambda point=point: taken(app, point), 60, what=f"a worker at {point}")  # type: ignore[misc]
-        now = app.tickets()
-        assert seen == now[: len(seen)], "what was seen is not taken back"
-        seen = now
+            now = app.tickets()
+            assert seen == now[: len(seen)], "what was seen is not taken back"
+            seen = now
     asks += (last := an_hour(chance, storm.hours, n=40))
     app.requests(last)
     app.settled(90)
@@ -186,19 +186,20 @@ def test_an_episode_has_one_ticket_under_kills(
     assert [("delay", begin) for begin in begins] == [
         (ticket.metric, (ticket.first_seen // HOUR_MS - FIRST) // len(EPISODE) * len(EPISODE)) for ticket in tickets
     ]
-    assert [State.CLOSED] * (len(begins) - 1) + [State.OPEN] == [ticket.state for ticket in tickets]
+    still = State.OPEN if storm.hours % len(EPISODE) else State.CLOSED
+    assert [*[State.CLOSED] * (len(begins) - 1), still] == [ticket.state for ticket in tickets]
     taken_back = aborted(app)
     assert taken_back > 0, "who died had written a ticket"
     tally = read(app.settings).tally
     assert app.kinds()["SCORED"] == len(asks) == tally["seen.counted"]
     app.stop()
-    report = verify_labels(app.settings, Settled(app.settings).rules)
+    report = verify_labels(app.settings, Subject(app.settings).rules)
     assert report.exit_code == 0, "\n".join(report.lines())
     assert main(["verify", "-c", str(app.config)]) == 0
     capsys.readouterr()
     result(
         "an episode has one ticket",
-        f"{len(asks):,} requests of {storm.hours} hours, 2 + 2 workers, 4 partitions",
+        f"{len(asks):,} requests of {storm.hours} hours, {storm.scorers} + 2 workers, 4 partitions",
         ", ".join(f"{faults.count(what)} × {what}" for what in sorted(set(faults))),
         f"{len(tickets)} episodes, {len(tickets)} tickets in {len(app.tickets())} revisions, each there once; "
         f"{taken_back} more were written and taken back; counts equal plain Python's",

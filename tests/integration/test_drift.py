@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import fastavro
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
@@ -24,6 +25,7 @@ from streams.dev import Stack
 from streams.drift import is_told
 from streams.errors import Unreachable
 from streams.kafka.admin import Admin
+from streams.kafka.tail import Tail
 from streams.models import manifest, reference
 from streams.models.binning import FARTHEST, PARTS
 from streams.monitor.drift.episodes import Window, chains
@@ -38,6 +40,7 @@ from streams.monitored import Subject as Settled
 from streams.parts import read_parts
 from streams.performance import read
 from streams.records import TP, Lease
+from streams.ticketing import TicketDesk
 from tests.integration.application import Where, documented, produce_all, until
 from tests.integration.monitored import Monitored
 from tests.models import small_packages
@@ -114,7 +117,11 @@ class Watched(Monitored):
         text = self.config.read_text().replace(quarters, f"{quarters}plausible_past_hours = 1000000\n")
         self.config.write_text(text)
         self.settings = load(self.config)
-        self._asking = self.producer()
+        self._asking, self._counts = self.producer(), dict[TP, int]()
+        """Behind the last record of each partition of counts."""
+        self._tail = Tail(
+            self.settings.kafka, [TP(self.settings.features, at) for at in range(self.settings.partitions)]
+        )
 
     def _register(self) -> None:
         (self.home / "ask.avsc").write_text(json.dumps(documented(CONTRACT)))
@@ -131,10 +138,15 @@ class Watched(Monitored):
     def settled(self, seconds: float = 60.0) -> None:
         """Wait until everything that was sent is answered, and what was seen of it counted, though not yet published."""
         self.drained(seconds)
-        ends: dict[TP, int] = {}
-        for message in self.read([self.settings.features]):
-            tp = TP(message.topic(), message.partition())
-            ends[tp] = max(ends.get(tp, 0), message.offset() + 1)
+        tps = [TP(self.settings.features, at) for at in range(self.settings.partitions)]
+        stable = self.admin.offsets(tps, "stable")
+
+        def all_read() -> bool:
+            self._counts |= {record.tp: record.offset + 1 for record in self._tail.read(0.05)}
+            return self._tail.has_reached(stable)
+
+        until(all_read, seconds, what="the end of the counts")
+        ends = self._counts
 
         def counted() -> bool:
             with suppress(Unreachable):  # offsets of a pending transaction are waited for
@@ -164,15 +176,16 @@ def _ms(moment: Any) -> int:
 
 
 def an_hour(chance: random.Random, number: int, *, later: float = 0.0, strange: float = 0.0, n: int = N) -> list[Ask]:
-    """Return the requests of one hour: of a world as in training, or with delays that are longer, or carriers that are new."""
+    """Return the requests of one hour, in order: of a world as in training, or with delays that are longer, or carriers that are new."""
+    begin = (FIRST + number) * HOUR_MS
     return [
         Ask(
             f"h{number}-{at}",
             "ZZ" if chance.random() < strange else chance.choice(CARRIERS),
             None if chance.random() < 0.125 else float(round(chance.gauss(10 + later, 20))),
-            (FIRST + number) * HOUR_MS + chance.randrange(HOUR_MS),
+            asked_at,
         )
-        for at in range(n)
+        for at, asked_at in enumerate(sorted(begin + chance.randrange(HOUR_MS) for _ in range(n)))
     ]
 
 
@@ -473,3 +486,27 @@ def test_a_ticket_of_windows_that_are_not_published_stays_as_it_is(seed: int) ->
         held = published._replace(behind=behind * HOUR_MS)
         assert [] == due(verdicts(held, {SUBJECT: PACKAGE}, asked), held, existing, asked, quiet=True)
     assert 1 == len(existing)
+
+
+def test_a_tail_that_was_taken_back_does_not_hold_decisions_up_while_traffic_goes_on(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the last record of a partition that gets no more lies one that was aborted: nobody can commit its offset, and the other
+    partition's moves on all along.
+    """
+    monkeypatch.setattr("streams.ticketing.STANDS_S", 1.0)
+    app = watched
+    desk, busy, quiet = TicketDesk(Settled(app.settings)), TP(app.settings.features, 0), TP(app.settings.features, 1)
+    consumer = Consumer({"bootstrap.servers": app.stack.bootstrap, "group.id": "bystander"})
+    position = 100
+
+    def past() -> bool:
+        nonlocal position
+        position += 1
+        at = [TopicPartition(busy.topic, busy.partition, position), TopicPartition(quiet.topic, quiet.partition, 7)]
+        consumer.commit(offsets=at, asynchronous=False)
+        return desk._past("bystander", {busy: 100, quiet: 9})
+
+    assert not past()
+    until(past, 20, what="what can be read")
+    consumer.close()

@@ -225,7 +225,7 @@ def _chain(metric: str, limit: float, weights: Floats, seen: Iterable[_Seen]) ->
             detectors.add(e_values, at if carried is None else carried)
         steps.append(step._replace(evidence=detectors.evidence))
         if step.statistic is None:
-            carried = at if carried is None else carried
+            carried = at if carried is None and step.n else carried
             continue
         carried = None
         if opened < 0 and detectors.evidence >= limit:
