@@ -84,11 +84,17 @@ def _flat(kind: Json) -> bool:
 
 def _plain(record: Mapping[str, Any], times: frozenset[str]) -> dict[str, Any]:
     return {
-        name: datetime.fromtimestamp(value / 1_000, UTC).isoformat()
-        if name in times and isinstance(value, int)
-        else _value(value, times)
+        name: _moment(value) if name in times and isinstance(value, int) else _value(value, times)
         for name, value in record.items()
     }
+
+
+def _moment(ms: int) -> str | int:
+    """Return when it was; of a year that no calendar has, the milliseconds."""
+    try:
+        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return ms
 
 
 def _value(value: Any, times: frozenset[str]) -> Any:

@@ -66,6 +66,15 @@ class Following:
         rows = added(dict(unchunked(part["rows"])) for part in mine)
         return rows, sum(part["revision"] for part in mine if part["chunk"] == 0)
 
+    def is_whole(self, window: bytes) -> bool:
+        """Return whether all chunks of the newest revision are here, of each partition that has published it."""
+        found: dict[int, list[Part]] = {}
+        for part in self._parts.get(window, {}).values():
+            found.setdefault(part["partition"], []).append(part)
+        return all(
+            len({part["revision"] for part in mine}) == 1 and len(mine) == mine[0]["chunks"] for mine in found.values()
+        )
+
     def name(self, window: bytes) -> Subject | None:
         """Return whose window it is; None of the tally's."""
         return self._names.get(parse_window(window)[0].subject)

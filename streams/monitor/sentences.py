@@ -88,9 +88,17 @@ def span(begin_ms: int, window_ms: int, word: str = "in") -> str:
     """Return which window is meant: in the week from 2013-04-04."""
     size, name = next((size, name) for size, name in _LENGTHS if window_ms % size == 0)
     many = window_ms // size
-    moment = datetime.fromtimestamp(begin_ms / 1000, UTC)
-    told = f"{moment:%Y-%m-%d}" if begin_ms % DAY_MS == 0 else f"{moment:%Y-%m-%d %H:%M}"
+    told = moment(begin_ms, with_time=begin_ms % DAY_MS != 0)
     return f"{word} the {name if many == 1 else f'{many} {name}s'} from {told}"
+
+
+def moment(ms: int, *, with_time: bool = True) -> str:
+    """Return when it was, in UTC; of a year that a calendar does not have, the milliseconds since 1970."""
+    try:
+        found = datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
+    return f"{found:%Y-%m-%d %H:%M}" if with_time else f"{found:%Y-%m-%d}"
 
 
 def percent(share: float) -> str:

@@ -134,6 +134,8 @@ class Summaries:
             return False
         window = next(iter(self._stale))
         del self._stale[window]
+        if not self._following.is_whole(window):
+            return True  # the rest of it comes, and then it is looked at again
         rows, revision = self._following.window(window)
         if revision:
             number = parse_window(window)[0].number

@@ -169,7 +169,7 @@ def _renewed(old: Ticket, wanted: Ticket) -> Ticket | None:
         note = f"closed with another window, because windows were revised, {of_statistic(new)}"
     elif new.newest == old.newest and revised:
         note = f"the newest window was revised, {of_statistic(new)}"
-    elif new.first_seen != old.first_seen:
+    elif new.first_seen != old.first_seen and new.kind is not Kind.PIPELINE:
         note = "seen since another window, because windows were revised"
     return new if note is None else new._replace(notes=_bounded((*old.notes, note)))
 

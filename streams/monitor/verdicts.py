@@ -16,6 +16,7 @@ from streams.models.reference import Hashed
 from streams.monitor.drift.episodes import Chain, Loss, Memo, Window, chains, losses
 from streams.monitor.drift.watch import Watch, watches
 from streams.monitor.features import HASH_BYTES
+from streams.monitor.sentences import moment
 from streams.monitor.state import Subject
 from streams.monitor.summary import Losses, Published, Summary, total
 from streams.monitor.ticket import Kind, State, Ticket
@@ -268,28 +269,30 @@ def _mismatch(subject: Subject, spans: Sequence[_Span], digest: bytes, window_ms
 
 
 def _labels_missing(subject: Subject, spans: Sequence[_Span], published: Published, asked: Asked) -> Iterator[Trouble]:
-    """Yield the trouble that none came to the newest window whose labels should all be here, though they did before."""
-    mature = [span for span in spans if span.end_ms + asked.rules.horizon_ms <= spans[-1].end_ms]
-    if len(mature) < 2:
+    """Yield the trouble that none came to the newest windows whose labels should all be here, though they did before. Windows of few
+    predictions say nothing.
+    """
+    newest_ms = max(published.watermarks.values(), default=spans[-1].windows[-1].number * asked.rules.grain_ms)
+    mature = [
+        span
+        for span in spans
+        if span.end_ms + asked.rules.horizon_ms <= newest_ms and span.losses.predictions >= LABELLED_MIN
+    ]
+    begin = max((at + 1 for at, span in enumerate(mature) if span.losses.labelled), default=0)
+    before, silent = total(span.losses for span in mature[:begin]) if begin else Losses(), mature[begin:]
+    usual, n = before.labelled / max(1, before.predictions), sum(span.losses.predictions for span in silent)
+    if not silent or usual == 0.0 or n * math.log1p(-min(usual, CERTAIN)) > math.log(STOPPED):
         return
-    *before, newest = mature
-    usual = sum(one.losses.labelled for one in before) / max(1, sum(one.losses.predictions for one in before))
-    n, window_ms = newest.losses.predictions, asked.window_ms or asked.rules.grain_ms
-    at_ms, likely = newest.begin_ms, n * math.log1p(-min(usual, CERTAIN))
-    if n < LABELLED_MIN or newest.losses.labelled or usual == 0.0 or likely > math.log(STOPPED):
-        return
-    early = published.tally.get("labels.early", 0)
+    early, window_ms = published.tally.get("labels.early", 0), asked.window_ms or asked.rules.grain_ms
     what, metric = "no label has come for any", "labels_stopped"
     if early >= n / 2:
-        what, metric = (
-            f"{early:,} labels wait for predictions that they do not meet, and none has met any",
-            "join_stalled",
-        )
+        what, metric = "labels wait for predictions that they do not meet, and none has met any", "join_stalled"
+    since = moment(silent[0].begin_ms)
     sentence = (
-        f"{what} of the {n:,} predictions of {subject.model} {subject.version} whose labels should be here; of those before, "
+        f"{what} of the predictions of {subject.model} {subject.version} since {since} whose labels should be here; of those before, "
         f"{usual:.0%} had one"
     )
-    yield Trouble(metric, at_ms, at_ms, window_ms, sentence, subject)
+    yield Trouble(metric, silent[0].begin_ms, silent[-1].begin_ms, window_ms, sentence, subject)
 
 
 def newest_ms(published: Published, grain_ms: int) -> int | None:

@@ -11,19 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.avro.encode import Constant
+from streams.avro.encode import Constant, Longs, Slices
 from streams.packed import pack
 from streams.pipeline.app import App, Watching
 from streams.pipeline.columns import event_ms
 from streams.pipeline.outcomes import Place
 from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
-from streams.ports import Cells, Model
+from streams.ports import Cells, Counts, Model
 from streams.reasons import Reason
 from streams.records import Batch, Block, Ints
 
 COUNTED = (Reason.UNSEEN_CATEGORY, Reason.MISSING_VALUE)
 """Refusals that a feature's cell has a place for."""
+CELLS_MAX = 16_384
+"""So many cells at most are told in one record: with 13 bytes each, or 21 at worst, it stays below 400 KB."""
+_NO_TIMES = pack(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Times(NamedTuple):
@@ -40,42 +43,51 @@ class Times(NamedTuple):
 
 
 def feature_counts(plan: Plan, places: Mapping[int, Place], model: Model, app: App) -> list[Block]:
-    """Return the record of what the model saw; none where nobody counts, or nothing is to be counted."""
+    """Return the records of what the model saw: one, but for very many cells; none where nobody counts, or nothing is to be counted."""
     watching, cells = app.watching, model.cells
     if watching is None or cells is None:
         return []
-    scored = _scored(plan)
-    rows, times = scored
+    batch, (rows, times) = plan.rows.batch, _scored(plan)
     good = times.plausible(watching)
-    refused = list(_refused(plan, places, cells, watching))
-    if not len(rows) and not refused:
+    refused = _refused(plan, places, cells, watching)
+    if not len(rows) and not len(refused.window):
         return []
     numbers, window = np.unique(times.event[good] // watching.grain_ms, return_inverse=True)
-    counts = cells.count(plan.matrix[good] if not good.all() else plan.matrix, window.ravel(), len(numbers))
+    counts = cells.count(plan.matrix if good.all() else plan.matrix[good], window.ravel(), len(numbers))
     many = np.bincount(window.ravel(), minlength=len(numbers))
-    columns = [counts.window, counts.cell, counts.n, counts.total]
-    if refused:
-        numbers, many, columns = _with(refused, numbers, many, columns)
-    first = int(rows[0]) if len(rows) else refused[0][0]
-    latest = _latest(times, good)
-    value = watching.counts.encode(
+    if len(refused.window):
+        numbers, many, counts = _with(refused, numbers, many, counts)
+    first = int(rows[0]) if len(rows) else refused.first
+    parts = list(_parts(numbers, many, counts))
+    n, latest = len(parts), pack(*_latest(times, good))
+    values = watching.counts.encode(
         watching.prefix,
-        1,
+        n,
         {
-            "first_key": Constant((plan.rows.batch.keys[first] or b"").decode("utf-8", "replace")),
+            "first_key": Constant((batch.keys[first] or b"").decode("utf-8", "replace")),
             "model_name": Constant(model.name),
             "model_version": Constant(model.version),
             "arm": Constant(None),
             "reference": Constant(cells.reference),
             "grain_ms": Constant(watching.grain_ms),
-            "implausible": Constant(int((~good).sum())),
-            "latest": Constant(pack(*latest)),
-            "windows": Constant(pack(numbers, many)),
-            "counts": Constant(pack(*columns)),
+            "implausible": Longs(np.array([int((~good).sum()), *[0] * (n - 1)]), None),
+            "latest": Slices(
+                [*[_NO_TIMES] * (n - 1), latest]
+            ),  # the last: time has passed nothing of which a part is to come
+            "windows": Slices([windows for windows, _ in parts]),
+            "counts": Slices([packed for _, packed in parts]),
         },
     )
-    batch = plan.rows.batch
-    return [Block(watching.topic, [batch.tps[batch.tp[first]].partition], [batch.keys[first]], value)]
+    return [Block(watching.topic, [batch.tps[batch.tp[first]].partition] * n, [batch.keys[first]] * n, values)]
+
+
+def _parts(numbers: Ints, many: Ints, counts: Counts) -> Iterator[tuple[bytes, bytes]]:
+    """Yield windows and counts, packed, of so many cells that a record can hold them; requests are said with the first."""
+    for begin in range(0, max(1, len(counts.cell)), CELLS_MAX):
+        window, *columns = (column[begin : begin + CELLS_MAX] for column in counts)
+        mine, place = (np.arange(len(numbers)), window) if begin == 0 else np.unique(window, return_inverse=True)
+        requests = many if begin == 0 else np.zeros(len(mine), np.int64)
+        yield pack(numbers[mine], requests), pack(place.ravel(), *columns)
 
 
 def _scored(plan: Plan) -> tuple[Ints, Times]:
@@ -110,34 +122,44 @@ def _latest(times: Times, good: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> t
     return partitions, latest
 
 
-def _refused(
-    plan: Plan, places: Mapping[int, Place], cells: Cells, watching: Watching
-) -> Iterator[tuple[int, int, int]]:
-    """Yield row, number of the window, and cell of what was refused, for each cell that it counts in."""
-    batch = plan.rows.batch
-    known: dict[tuple[str, Reason], list[int]] = {}
+class _Refused(NamedTuple):
+    """Cells of what was refused, and how many requests count in each; sorted by window and cell."""
+
+    window: Ints
+    """Number of the window."""
+    cell: Ints
+    n: Ints
+    first: int
+    """A row of the batch."""
+
+
+def _refused(plan: Plan, places: Mapping[int, Place], cells: Cells, watching: Watching) -> _Refused:
+    """Return in which cells what was refused counts."""
+    kinds: dict[tuple[int, str, Reason], list[tuple[int, int]]] = {}
+    groups: dict[int, Group] = {}
     for row, reason in enumerate(plan.reason):
-        if reason not in COUNTED or row not in places:
-            continue
-        field = plan.detail[row].field or ""
-        if (field, reason) not in known:
-            known[field, reason] = cells.refused(field, reason).tolist()
-        place = places[row]
-        event = _events(place.group, np.array([place.at]), batch.append_ms[[row]])
-        if _times(np.array([row]), event, batch).plausible(watching)[0]:
-            for cell in known[field, reason]:
-                yield row, int(event[0]) // watching.grain_ms, cell
+        if reason in COUNTED and (place := places.get(row)) is not None:
+            groups[id(place.group)] = place.group
+            kinds.setdefault((id(place.group), plan.detail[row].field or "", reason), []).append((row, place.at))
+    found, first = Counter[tuple[int, int]](), -1
+    for (group, field, reason), mine in kinds.items():
+        rows, index = np.array(mine, np.int64).T
+        append = plan.rows.batch.append_ms[rows]
+        times = _times(rows, _events(groups[group], index, append), plan.rows.batch)
+        good = times.plausible(watching)
+        numbers, many = np.unique(times.event[good] // watching.grain_ms, return_counts=True)
+        for cell in cells.refused(field, reason).tolist() if len(numbers) else ():
+            found.update(dict(zip(((number, cell) for number in numbers.tolist()), many.tolist(), strict=True)))
+            first = int(rows[good][0])
+    window, cell, n = np.array([(*key, many) for key, many in sorted(found.items())], np.int64).reshape(-1, 3).T
+    return _Refused(window, cell, n, first)
 
 
-def _with(
-    refused: list[tuple[int, int, int]], numbers: Ints, many: Ints, columns: list[Ints]
-) -> tuple[Ints, Ints, list[Ints]]:
+def _with(refused: _Refused, numbers: Ints, many: Ints, counts: Counts) -> tuple[Ints, Ints, Counts]:
     """Return windows and counts with what was refused; a cell may be there twice, which adds up."""
-    more = Counter((number, cell) for _, number, cell in refused)
-    every = np.union1d(numbers, np.array([number for number, _ in more], np.int64))
-    place = np.searchsorted(every, numbers)
-    whole = np.zeros(len(every), np.int64)
+    every = np.union1d(numbers, refused.window)
+    place, whole = np.searchsorted(every, numbers), np.zeros(len(every), np.int64)
     whole[place] = many
-    extra = np.array([[np.searchsorted(every, number), cell, n, 0] for (number, cell), n in more.items()], np.int64)
-    columns = [place[columns[0]], *columns[1:]]
-    return every, whole, [np.concatenate([old, new]) for old, new in zip(columns, extra.T, strict=True)]
+    columns = np.searchsorted(every, refused.window), refused.cell, refused.n, np.zeros(len(refused.n), np.int64)
+    before = place[counts.window], counts.cell, counts.n, counts.total
+    return every, whole, Counts(*(np.concatenate(both) for both in zip(before, columns, strict=True)))

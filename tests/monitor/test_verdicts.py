@@ -257,14 +257,67 @@ def test_labels_that_have_stopped_are_a_page() -> None:
     none = [(hour, 200, 0, 0) for hour in range(10, 45)]
     (ticket,) = told(summaries(*DAYS, *none))
     assert (Kind.PIPELINE, Severity.PAGE, "labels_stopped") == (ticket.kind, ticket.severity, ticket.metric)
-    assert "no label has come for any of the 200 predictions" in ticket.sentence
+    assert "no label has come for any of the predictions of m 1 since 1970-01-01 10:00" in ticket.sentence
+    assert (10 * HOUR_MS, 19 * HOUR_MS) == (ticket.opened, ticket.newest)
     assert [] == told(summaries(*DAYS, *none), quiet=False)
     assert [] == told(summaries(*DAYS, *none[:20])), "they may still come"
     assert [] == told(summaries(*none)), "there never were any"
     assert [] == told(summaries(*DAYS, *((hour, n and 9, 0, 0) for hour, n, *_ in none))), "hardly any predictions"
-    (ticket,) = told(summaries(*DAYS, *none), {"labels.early": 150})
+    (ticket,) = told(summaries(*DAYS, *none), {"labels.early": 1_150})
     assert "join_stalled" == ticket.metric
-    assert "150 labels wait" in ticket.sentence
+    assert "labels wait for predictions" in ticket.sentence
+
+
+def test_one_outage_of_labels_is_one_ticket() -> None:
+    """Nights with few predictions do not end it, its begin stays, and a long one does not become what is usual."""
+    none = [(hour, 200 if hour % 24 < 20 else 9, 0, 0) for hour in range(10, 200)]
+    existing: dict[str, Ticket] = {}
+    for end in range(20, len(none)):
+        published = Published({SUBJECT: summaries(*DAYS, *none[:end])}, {}, {})
+        asked = Asked(RULES, 1, 1_000)
+        written = due(verdicts(published, {SUBJECT: PACKAGE}, asked), published, existing, asked, quiet=True)
+        existing |= {ticket.id: ticket for ticket in written}
+    (ticket,) = existing.values()
+    assert (State.OPEN, 10 * HOUR_MS) == (ticket.state, ticket.first_seen)
+    assert not any("revised" in note for note in ticket.notes)
+    published = Published({SUBJECT: summaries(*DAYS, *none[:60])}, {}, {})
+    assert [] == due(verdicts(published, {SUBJECT: PACKAGE}, asked), published, existing, asked, quiet=None)
+
+
+def test_a_page_is_not_early() -> None:
+    """A window's labels may come until its horizon is over; a prediction that is ahead of its time says nothing of that."""
+    none = [(hour, 200, 0, 0) for hour in range(10, 34)]
+    assert [] == told(summaries(*DAYS, *none)), "the hour from 10 to 11 has until 35"
+    asked = Asked(RULES, 1, 1_000)
+    ahead = Published({SUBJECT: summaries(*DAYS, *none, (60, 1, 0, 0))}, {}, {0: 34 * HOUR_MS})
+    assert [] == due(verdicts(ahead, {SUBJECT: PACKAGE}, asked), ahead, {}, asked, quiet=True)
+    over = Published({SUBJECT: summaries(*DAYS, *none, (60, 1, 0, 0))}, {}, {0: 35 * HOUR_MS})
+    assert 1 == len(due(verdicts(over, {SUBJECT: PACKAGE}, asked), over, {}, asked, quiet=True))
+
+
+def test_a_window_of_which_a_chunk_is_missing_is_not_looked_at() -> None:
+    """New and old chunks together are of no moment; what was known of it stays."""
+    monitor = Monitor()
+    monitor.feed(hours(1, [0.0]))
+    monitor.rest()
+    ((key, part),) = [(key, part) for key, part in monitor.decoded().items() if part["model_name"] is not None]
+    found = Summaries(TASK, None)
+
+    def look() -> list[tuple[int, int]]:
+        while found.refresh():
+            pass
+        return [
+            (one.revision, int(sum(s.n.sum() for s in one.seen.values())))
+            for one in found.published().subjects.get(SUBJECT, [])
+        ]
+
+    found.take(key, part)
+    assert [(part["revision"], N)] == look()
+    found.take(key, {**part, "chunks": 2, "revision": 9})
+    assert [(part["revision"], N)] == look()
+    second = key[:-1] + b"\1"
+    found.take(second, {**part, "chunks": 2, "chunk": 1, "revision": 9, "rows": b""})
+    assert [(9, N)] == look()
 
 
 def test_another_reference_is_a_page_while_it_is_counted_against() -> None:

@@ -13,7 +13,7 @@ from streams.avro.read import Reader
 from streams.kafka.partitioner import partition_of
 from streams.models.binning import Binning
 from streams.packed import unpack
-from streams.pipeline import Watching
+from streams.pipeline import Watching, watching
 from streams.ports import Cells, Counts
 from streams.records import Floats, Ints, Step
 from tests.pipeline.world import PARTITIONS, AmountModel, Sent, app, numbered, run, sent
@@ -54,16 +54,21 @@ def seen(log: Sequence[tuple[int, Sent]], cuts: Sequence[int] = ()) -> tuple[Cou
         for block in step.emits:
             if block.topic != WATCHING.topic:
                 continue
-            assert 1 == len(block.values), "one record a transaction"
-            one = READER.read(block.values[0] or b"", 5)
-            assert block.keys == [one["first_key"].encode()]
-            assert [partition_of(block.keys[0] or b"", PARTITIONS)] == block.partitions
-            numbers, many = unpack(one["windows"], 2)
-            for at, cell, n, _ in zip(*map(np.ndarray.tolist, unpack(one["counts"], 4)), strict=True):
-                cells[int(numbers[at]), cell] += n
-            rest.update({"implausible": one["implausible"], "scored": int(many.sum()), "records": 1})
-            for partition, latest in zip(*map(np.ndarray.tolist, unpack(one["latest"], 2)), strict=True):
-                rest[f"latest {partition}"] = max(latest, rest[f"latest {partition}"])
+            for key, partition, value in zip(block.keys, block.partitions, block.values, strict=True):
+                one = READER.read(value or b"", 5)
+                assert key == one["first_key"].encode()
+                assert partition_of(key or b"", PARTITIONS) == partition
+                numbers, many = unpack(one["windows"], 2)
+                columns = unpack(one["counts"], 4)
+                assert len(columns[0]) <= watching.CELLS_MAX
+                for at, cell, n, _ in zip(*map(np.ndarray.tolist, columns), strict=True):
+                    cells[int(numbers[at]), cell] += n
+                rest.update({"implausible": one["implausible"], "scored": int(many.sum()), "records": 1})
+                latest = [*zip(*map(np.ndarray.tolist, unpack(one["latest"], 2)), strict=True)]
+                assert not latest or value is block.values[-1], "times are told with the last"
+                for source, event_ms in latest:
+                    rest[f"latest {source}"] = max(event_ms, rest[f"latest {source}"])
+            rest["transactions"] += 1
 
     run(log, cuts, application=app(watching=WATCHING), model=Watched(), each=look)
     return cells, rest
@@ -88,7 +93,19 @@ def test_counts_do_not_depend_on_the_cuts(seed: int) -> None:
     for cuts in ([*range(1, len(log))], sorted(chance.choice(range(1, len(log)), 9, replace=False).tolist())):
         cells, others = seen(log, cuts)
         assert whole == cells
-        assert {**rest, "records": others["records"]} == others
+        assert others.pop("records") == others.pop("transactions"), "one record a transaction"
+        assert {name: n for name, n in rest.items() if name not in ("records", "transactions")} == others
+
+
+def test_very_many_cells_are_told_in_several_records(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No record is larger than a broker takes, and nothing is told twice."""
+    log = loans(seed)
+    whole, rest = seen(log)
+    monkeypatch.setattr(watching, "CELLS_MAX", 3)
+    cells, others = seen(log)
+    assert whole == cells
+    assert others.pop("records") == -(-len(whole) // 3) > 1
+    assert {name: n for name, n in rest.items() if name != "records"} == others
 
 
 def test_each_is_counted_once_in_its_window() -> None:
@@ -127,14 +144,14 @@ def test_what_only_refuses_is_counted_too() -> None:
     assert 0 == rest["scored"]
 
 
-@pytest.mark.parametrize("watching", [None, WATCHING])
-def test_nothing_is_said_where_nobody_counts(watching: Watching | None) -> None:
+@pytest.mark.parametrize("how", [None, WATCHING])
+def test_nothing_is_said_where_nobody_counts(how: Watching | None) -> None:
     """No monitor, or a model without a reference."""
     topics: set[str] = set()
-    model = Watched() if watching is None else AmountModel()
+    model = Watched() if how is None else AmountModel()
     run(
         numbered([sent("a")]),
-        application=app(watching=watching),
+        application=app(watching=how),
         model=model,
         each=lambda step: topics.update(block.topic for block in step.emits),
     )

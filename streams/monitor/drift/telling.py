@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from streams.monitor.drift.episodes import Chain, Step
 from streams.monitor.drift.judging import Judged
 from streams.monitor.drift.watch import Watch
-from streams.monitor.sentences import bins, brief, percent
+from streams.monitor.sentences import bins, brief, moment, percent
 from streams.monitor.state import Subject
 from streams.monitor.ticket import Severity, Ticket
 
@@ -53,11 +53,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _row(line: Line) -> list[str]:
     chain, newest, why = line.chain, line.newest, line.why
-    open_since = chain.open and _moment(chain.open.opened * line.window_ms)
+    open_since = chain.open and moment(chain.open.opened * line.window_ms)
     told = [_model(line.subject), chain.metric, NONE, NONE, NONE, NONE, NONE, NONE, NONE]
     if newest is not None:
         told[2:7] = [
-            _moment(newest.window * line.window_ms),
+            moment(newest.window * line.window_ms),
             _statistic(newest),
             _number(newest.statistic),
             _number(newest.tolerance),
@@ -122,8 +122,8 @@ def tickets_table(tickets: Iterable[Ticket]) -> list[str]:
             f"{each.kind.value.lower()}{' (page)' if each.severity is Severity.PAGE else ''}",
             _model(each.subject),
             each.metric,
-            _moment(each.opened),
-            _moment(each.newest),
+            moment(each.opened),
+            moment(each.newest),
             each.sentence,
         ]
         for each in tickets
@@ -139,10 +139,10 @@ def ticket_text(ticket: Ticket) -> list[str]:
         "kind": f"{ticket.kind.value.lower()}, {ticket.severity.value.lower()}",
         "model": _model(ticket.subject),
         "metric": ticket.metric,
-        "first seen": _moment(ticket.first_seen),
+        "first seen": moment(ticket.first_seen),
         "opened": _opened(ticket),
-        "newest": _moment(ticket.newest),
-        "closed": None if ticket.closed is None else _moment(ticket.closed),
+        "newest": moment(ticket.newest),
+        "closed": None if ticket.closed is None else moment(ticket.closed),
         "records": ticket.n,
         "statistic": ticket.statistic and f"{_number(ticket.statistic)}, usual is up to {_number(ticket.tolerance)}",
         "evidence": ticket.evidence
@@ -156,7 +156,7 @@ def ticket_text(ticket: Ticket) -> list[str]:
     width = max(map(len, facts))
     told += [f"{name.ljust(width)}  {value}" for name, value in facts.items() if value is not None]
     if ticket.path:
-        rows = [[_moment(one.window), _number(one.statistic), _number(one.evidence)] for one in ticket.path]
+        rows = [[moment(one.window), _number(one.statistic), _number(one.evidence)] for one in ticket.path]
         told += ["", *aligned([["window", "statistic", "evidence"], *rows])]
     return [*told, "", *ticket.notes] if ticket.notes else told
 
@@ -173,7 +173,7 @@ def ticket_json(ticket: Ticket) -> dict[str, Any]:
 def _opened(ticket: Ticket) -> str:
     records = "" if ticket.opened_n is None else f", with {ticket.opened_n} records then"
     revision = "" if ticket.opened_revision is None else f", revision {ticket.opened_revision} of the window"
-    return f"{_moment(ticket.opened)}{records}{revision}"
+    return f"{moment(ticket.opened)}{records}{revision}"
 
 
 def _rates(now: float | None, before: float | None) -> str | None:
@@ -204,9 +204,8 @@ def _number(value: float | None) -> str:
     return NONE if value is None else brief(value)
 
 
-def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return moment(ms)
