@@ -27,7 +27,8 @@ def look(settings: Settings) -> Looked:
     how, packages = asked(subject), Packages(settings)
     summaries = Summaries(subject.task, subject.absence)
     for key, part in read_parts(settings, Admin(settings.kafka)).items():
-        summaries.take(key, part)
+        if part["grain_ms"] == subject.rules.grain_ms:  # windows of another length, from before, are no windows of ours
+            summaries.take(key, part)
     while summaries.refresh():
         pass
     published = summaries.published()

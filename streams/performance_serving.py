@@ -1,6 +1,7 @@
 """`streams performance serve`: follow what is published, and tell Prometheus."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ from streams.monitored import Subject
 from streams.records import TP
 from streams.ticketing import Packages, asked
 
-READ_S = 0.5
+READ_S, REST = 0.5, 10.0
+"""How long records are waited for; and how long nothing is worked out after that took a time, as a multiple of it."""
 
 
 class Published:
@@ -112,7 +114,9 @@ class Drift:
         if ticket and value is not None:
             self._tickets[key] = of_record(self._reader["ticket"].read(value, skip=5))
         elif not ticket:
-            self._summaries.take(key, None if value is None else self._reader["performance_part"].read(value, skip=5))
+            part = None if value is None else self._reader["performance_part"].read(value, skip=5)
+            if part is None or part["grain_ms"] == self._asked.rules.grain_ms:
+                self._summaries.take(key, part)
 
     def samples(self) -> list[DriftSample]:
         """Return the newest judged window of each feature and risk."""
@@ -154,6 +158,7 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
     Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
     with Tail(settings.kafka, tps) as tail:
         serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})
+        news, rested = False, 0.0
         while not stopping.is_set():
             records = tail.read(READ_S)
             for record in records:
@@ -161,5 +166,8 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
                 drift.take(record.key, record.value, ticket=ticket)
                 if not ticket:
                     published.take(record.key, record.value)
-            if records:
-                page[0] = text(published.samples(subject.absence), drift.samples(), drift.tickets())
+            news = news or bool(records)
+            if news and time.monotonic() >= rested:
+                begun = time.monotonic()
+                page[0], news = text(published.samples(subject.absence), drift.samples(), drift.tickets()), False
+                rested = begun + REST * (time.monotonic() - begun)

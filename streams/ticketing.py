@@ -10,7 +10,7 @@ import structlog
 from streams import schemas_dir
 from streams.avro.read import Reader
 from streams.config import Settings
-from streams.errors import ConfigError, SetupError
+from streams.errors import ConfigError, SetupError, Stop
 from streams.kafka.admin import Admin
 from streams.kafka.tail import Record, Tail
 from streams.models.packages import describe
@@ -89,10 +89,11 @@ class TicketDesk:
         self._packages = Packages(subject.settings)
         self._admin, numbers = Admin(self._settings.kafka), range(self._settings.partitions)
         self._requests = [TP(lane.topic, number) for lane in self._settings.requests for number in numbers]
-        self._features = [TP(self._settings.features, number) for number in numbers]
+        read = (self._settings.features, self._settings.results, self._settings.labels_read)
+        self._counted = [TP(topic, number) for topic in read for number in numbers]
         self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
         self._tail: Tail | None = None
-        self._judges = ThreadPoolExecutor(1, "tickets")
+        self._thread = ThreadPoolExecutor(1, "tickets")
         self._begin()
 
     def _begin(self) -> None:
@@ -106,8 +107,9 @@ class TicketDesk:
         self._unanswered: Mapping[TP, int] = {}
         self._uncounted: Mapping[TP, int] | None = None
         self._news, self._next = False, 0.0
-        self._job: Future[Judged | None] | None = None
-        """What is being judged; one that is forgotten is not asked."""
+        self._asking: Future[bool] | None = None
+        self._judging: Future[Judged | None] | None = None
+        """What goes on in the thread; one that is forgotten is not asked."""
         self._met: int | None = None
         """How many labels had met a prediction; when that was last found to be more; and whether that was after the first look."""
         self._met_at, self._meets = time.monotonic(), False
@@ -120,7 +122,7 @@ class TicketDesk:
         self._tail = Tail(self._settings.kafka, tps)
 
     def _caught_up(self) -> bool:
-        """Return whether everything that lay in the topics some looks ago is answered, and what models saw of it counted.
+        """Return whether everything that lay in the topics some looks ago is answered, and counted with the labels that were there.
 
         While there is a backlog, one partition may be months ahead of another, and no window is whole: nothing is decided then.
         """
@@ -130,7 +132,7 @@ class TicketDesk:
         if self._uncounted is None:
             if not self._past(settings.group, self._unanswered):
                 return False
-            self._uncounted = self._admin.offsets(self._features, "latest")
+            self._uncounted = self._admin.offsets(self._counted, "latest")
         if not self._past(settings.monitor_group, self._uncounted):
             return False
         self._unanswered, self._uncounted = {}, None
@@ -165,14 +167,27 @@ class TicketDesk:
         while more := self._summaries.refresh():
             if time.monotonic() - begun > MOMENT_S:
                 break
-        if self._job is not None:
-            return self._job.done()
-        if self._news and not more and self._ends is None and begun >= self._next:
-            self._next = begun + LOOK_S
-            if self._caught_up():
+        if self._judging is not None:
+            return self._judging.done()
+        if self._asking is None:
+            if self._news and begun >= self._next:
+                self._asking = self._thread.submit(self._ask)
+        elif self._asking.done() and not more and self._ends is None:
+            caught_up, self._asking, self._next = self._asking.result(), None, begun + LOOK_S
+            if caught_up:
                 self._news = False
-                self._job = self._judges.submit(self._judge, self._summaries.published(), self._memory)
+                self._judging = self._thread.submit(self._judge, self._summaries.published(), self._memory)
         return False
+
+    def _ask(self) -> bool:
+        """Return whether everything is counted; False, too, if nobody can say. In the thread: a group's offsets may be told only when a
+        transaction of a scorer that has died is over.
+        """
+        try:
+            return self._caught_up()
+        except Stop as error:
+            log.warning("no tickets are decided about for the moment", error=str(error))
+            return False
 
     def _judge(self, published: Published, memory: dict[Named, Memo]) -> Judged | None:
         """Return what is to be said; None if that failed. In a thread: the first time it may take seconds, for hundreds of features
@@ -194,17 +209,26 @@ class TicketDesk:
             return
         try:
             part = None if record.value is None else self._reader.read(record.value, skip=5)
-            self._summaries.take(record.key, part)
+            if part is None or part["grain_ms"] == self._subject.rules.grain_ms:
+                self._summaries.take(record.key, part)  # windows of another length, from before, are no windows of ours
         except ValueError as error:
             log.error("a part cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
 
     def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
         """Return the tickets to be written now."""
-        assert self._job is not None, "it is ready"
-        begun, judged, self._job = time.monotonic(), self._job.result(), None
-        if judged is None:
-            self._news, self._next = True, begun + FAILED_S
-            return []
+        assert self._judging is not None, "it is ready"
+        begun, judged, self._judging = time.monotonic(), self._judging.result(), None
+        try:
+            return self._due(judged, existing, begun) if judged is not None else self._later(begun)
+        except Exception:
+            log.exception("no tickets can be written; it is tried again", again_s=FAILED_S)
+            return self._later(begun)
+
+    def _later(self, now: float) -> list[Ticket]:
+        self._news, self._next = True, now + FAILED_S
+        return []
+
+    def _due(self, judged: Judged, existing: Mapping[str, Ticket], begun: float) -> list[Ticket]:
         self._next = begun + max(LOOK_S, REST * judged.took_s)
         published = judged.published
         met = published.tally.get("labels.applied", 0)

@@ -178,7 +178,7 @@ def _substance(ticket: Ticket) -> tuple[object, ...]:
     """Return what people would see change, beside the statistic."""
     return (
         ticket.state, ticket.first_seen, ticket.newest, ticket.closed, ticket.risk_moved,
-        ticket.severity, ticket.reference, ticket.kind is Kind.PIPELINE and ticket.sentence,
+        ticket.severity, ticket.reference, tuple((one.window, _digits(one.statistic)) for one in ticket.path), ticket.kind is Kind.PIPELINE and ticket.sentence,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from streams.monitor.drift.episodes import Window, chains
 from streams.monitor.drift.watch import watches
 from streams.monitor.features import CELL, REQUESTS, cell_of, is_seen
 from streams.monitor.state import Subject, unchunked
-from streams.monitor.ticket import Kind, Severity, State, Ticket, of_record
+from streams.monitor.ticket import Kind, Moment, Severity, State, Ticket, of_record
 from streams.monitor.tickets import Context, drift_tickets, reconcile
 from streams.monitor.verdicts import Asked, due, verdicts
 from streams.monitor.windows import added, parse_window
@@ -262,8 +262,12 @@ def expected_tickets(app: Watched, counted: Counted, hours: int) -> dict[str, Ti
 
 
 def as_told(ticket: Ticket) -> Ticket:
-    """Return what does not depend on when it was written."""
-    return ticket._replace(revision=0, notes=(), opened_n=None, opened_revision=None)
+    """Return what does not depend on when it was written: numbers of older windows in three digits, which is when they are new."""
+    path = tuple(
+        Moment(one.window, one.statistic and float(f"{one.statistic:.3g}"), float(one.evidence >= 1.0))
+        for one in ticket.path
+    )
+    return ticket._replace(revision=0, notes=(), opened_n=None, opened_revision=None, path=path)
 
 
 def newest(written: Iterable[Ticket]) -> dict[str, Ticket]:
