@@ -159,7 +159,9 @@ def _renewed(old: Ticket, wanted: Ticket) -> Ticket | None:
         notes=old.notes,
     )
     revised = _revised(old.statistic, new.statistic)
-    if not revised and _substance(new) == _substance(old):
+    pairs = zip(old.path, new.path, strict=False)
+    moved = any(was.window != now.window or _revised(was.statistic, now.statistic) for was, now in pairs)
+    if not revised and not moved and _substance(new) == _substance(old):
         return None
     note = None
     if old.state is not new.state:
@@ -178,7 +180,7 @@ def _substance(ticket: Ticket) -> tuple[object, ...]:
     """Return what people would see change, beside the statistic."""
     return (
         ticket.state, ticket.first_seen, ticket.newest, ticket.closed, ticket.risk_moved,
-        ticket.severity, ticket.reference, tuple((one.window, _digits(one.statistic)) for one in ticket.path), ticket.kind is Kind.PIPELINE and ticket.sentence,
+        ticket.severity, ticket.reference, ticket.kind is Kind.PIPELINE and ticket.sentence,
     )  # fmt: skip
 
 
