@@ -272,6 +272,8 @@ def _labels_missing(subject: Subject, spans: Sequence[_Span], published: Publish
     """Yield the trouble that none came to the newest windows whose labels should all be here, though they did before. Windows of few
     predictions say nothing.
     """
+    if not spans:
+        return
     newest_ms = max(published.watermarks.values(), default=spans[-1].windows[-1].number * asked.rules.grain_ms)
     mature = [
         span
