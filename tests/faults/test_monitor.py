@@ -21,6 +21,7 @@ from streams.avro.encode import encode_one
 from streams.dev import Stack
 from streams.errors import Unreachable
 from streams.kafka.admin import Admin
+from streams.monitor.features import is_seen
 from streams.monitor.labels import NOTHING, Known, Prediction, label, labelled, predicted, withdrawal
 from streams.monitor.reading import subject_key
 from streams.monitor.score_keys import to_keys
@@ -93,7 +94,7 @@ def published(app: Monitored) -> dict[bytes, Row]:
     """Return the rows of all windows, as they are published."""
     parts = read_parts(app.settings, Admin(app.settings.kafka))
     return added(
-        {key[:16] + within: row for within, row in unchunked(part["rows"])}
+        {key[:16] + within: row for within, row in unchunked(part["rows"]) if not is_seen(key[:16] + within)}
         for key, part in parts.items()
         if key[:8] != TALLY
     )
