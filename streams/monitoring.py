@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
@@ -54,6 +55,15 @@ Changes = dict[bytes, bytes]
 NO_DESK = NoDesk()
 FREED = 100
 """So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
+
+
+class Told(NamedTuple):
+    """What every part says of its partition."""
+
+    watermarks: Mapping[bytes, bytes]
+    """As the state has them once the changes are made."""
+    behind: set[bytes]
+    """The windows of which more was seen than was published before this step."""
 
 
 class Monitoring:
@@ -345,10 +355,14 @@ class Monitoring:
         if tickets:
             blocks.append(self._written(tickets, changes.setdefault(HOME, {})))
         self._published, published = [], 0
+        told: dict[int, Told] = {}
         for partition, window in self._timetable.due(self._clock()):
             if published > STEP_BYTES:
                 break
-            block = self._publish(partition, window, changes.setdefault(partition, {}))
+            mine = changes.setdefault(partition, {})
+            if partition not in told:
+                told[partition] = self._told(partition, mine)
+            block = self._publish(partition, window, mine, told[partition])
             blocks.append(block)
             published += sizes(block)
             self._published.append((partition, window))
@@ -361,7 +375,14 @@ class Monitoring:
         self._observer.passed(Stage.SETTLE)
         return Step(lease, blocks, puts, ends, {}, letters, fates)
 
-    def _publish(self, partition: int, window: bytes, changes: Changes) -> Block:
+    def _told(self, partition: int, changes: Changes) -> Told:
+        """Return what every part of this step says of its partition."""
+        marks = dict(self._store.scan(partition, WATERMARK))
+        marks |= {key: value for key, value in changes.items() if key[:1] == WATERMARK}
+        more = {at for at, kind in _dirty(changes.items()).items() if kind == SEEN_MORE}
+        return Told(marks, self._behind.get(partition, set()) | more)
+
+    def _publish(self, partition: int, window: bytes, changes: Changes, told: Told) -> Block:
         """Return a window's parts, as it is once the changes are made, and mark it as published."""
         begin = ROW + window
         rows = dict(self._store.scan(partition, begin))
@@ -370,16 +391,11 @@ class Monitoring:
         before, subject = self._get(partition, [mark, name], changes)
         within = sorted((key[len(begin) :], value) for key, value in rows.items())
         names = None if is_tally(window) or subject is None else decode_subject(subject)
-        marks = dict(self._store.scan(partition, WATERMARK))
-        marks |= {key: value for key, value in changes.items() if key[:1] == WATERMARK}
-        behind = self._behind.get(partition, set()) | {
-            at for at, kind in _dirty(changes.items()).items() if kind == SEEN_MORE
-        }
-        behind -= {at for where, at in self._published if where == partition} | {
-            window
-        }  # the last part has the last word
-        oldest = min((parse_window(at)[0].number for at in behind), default=None)
-        block, now = parts(window, partition, within, names, decode_published(before), marks, oldest, self.app)
+        behind = told.behind - {at for where, at in self._published if where == partition} - {window}
+        oldest = min((parse_window(at)[0].number for at in behind), default=None)  # the last part has the last word
+        block, now = parts(
+            window, partition, within, names, decode_published(before), told.watermarks, oldest, self.app
+        )
         changes[mark] = encode_published(now)
         return block
 
