@@ -24,15 +24,14 @@ class Looked(NamedTuple):
 def look(settings: Settings) -> Looked:
     """Return what is to be said of each model version. Raises: ConfigError, SetupError, Unreachable."""
     subject = Subject(settings)
-    how, packages = asked(subject), Packages(settings)
-    summaries = Summaries(subject.task, subject.absence)
+    how = asked(subject)
+    summaries = Summaries(subject.rules, subject.absence)
     for key, part in read_parts(settings, Admin(settings.kafka)).items():
-        if part["grain_ms"] == subject.rules.grain_ms:  # windows of another length, from before, are no windows of ours
-            summaries.take(key, part)
+        summaries.take(key, part)
     while summaries.refresh():
         pass
     published = summaries.published()
-    found = verdicts(published, {one: packages.of(one) for one in published.subjects}, how)
+    found = verdicts(published, Packages(settings).every(published.subjects), how)
     return Looked(found, published, how)
 
 

@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from streams import schemas_dir
 from streams.avro.read import Reader
@@ -17,7 +16,7 @@ from streams.metrics.performance import Sample, Which, text
 from streams.metrics.server import Page, serve
 from streams.monitor.drift.episodes import Memo
 from streams.monitor.drift.telling import Line
-from streams.monitor.merging import merged
+from streams.monitor.merging import Part, merged
 from streams.monitor.state import Subject as Named
 from streams.monitor.state import is_tally, unchunked
 from streams.monitor.summary import Summaries
@@ -37,22 +36,22 @@ class Published:
     """The last part of each key, as far as they have come."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules, self._reader = rules, Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
-        self._parts: dict[bytes, dict[bytes, Mapping[str, Any]]] = {}
+        self._rules = rules
+        self._parts: dict[bytes, dict[bytes, Part]] = {}
         """Of each window, its parts by key."""
         self._labelled: dict[bytes, set[bytes]] = {}
         """Of each window, the keys of the parts that count a label."""
 
-    def take(self, key: bytes | None, value: bytes | None) -> None:
-        """Go on with a record."""
-        if key is None or is_tally(key):
+    def take(self, key: bytes, part: Part | None) -> None:
+        """Go on with a part; None takes it away."""
+        if is_tally(key):
             return
         window = key[:WINDOW_BYTES]
         parts, labelled = self._parts.setdefault(window, {}), self._labelled.setdefault(window, set())
         parts.pop(key, None)
         labelled.discard(key)
-        if value is not None:
-            part = parts[key] = self._reader.read(value, skip=5)
+        if part is not None:
+            parts[key] = part
             if any(within[:1] == DELAY and row[0] > 0 for within, row in unchunked(part["rows"])):
                 labelled.add(key)
 
@@ -99,32 +98,25 @@ class Drift:
     """What is to be said of drift, and which tickets there are, as far as records have come."""
 
     def __init__(self, subject: Subject) -> None:
-        self._summaries = Summaries(subject.task, subject.absence)
+        self._summaries = Summaries(subject.rules, subject.absence)
         self._asked, self._packages = asked(subject), Packages(subject.settings)
-        self._reader = {
-            name: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8")) for name in ("performance_part", "ticket")
-        }
         self._memory: dict[Named, Memo] = {}
         self._tickets: dict[bytes, Ticket] = {}
 
-    def take(self, key: bytes | None, value: bytes | None, *, ticket: bool) -> None:
-        """Go on with a record."""
-        if key is None:
-            return
-        if ticket and value is not None:
-            self._tickets[key] = of_record(self._reader["ticket"].read(value, skip=5))
-        elif not ticket:
-            part = None if value is None else self._reader["performance_part"].read(value, skip=5)
-            if part is None or part["grain_ms"] == self._asked.rules.grain_ms:
-                self._summaries.take(key, part)
+    def take(self, key: bytes, part: Part | None) -> None:
+        """Go on with a part; None takes it away."""
+        self._summaries.take(key, part)
+
+    def ticket(self, key: bytes, record: Part) -> None:
+        """Go on with a ticket."""
+        self._tickets[key] = of_record(record)
 
     def samples(self) -> list[DriftSample]:
         """Return the newest judged window of each feature and risk."""
         while self._summaries.refresh():
             pass
         published = self._summaries.published()
-        packages = {one: self._packages.of(one) for one in published.subjects}
-        found = verdicts(published, packages, self._asked, self._memory)
+        found = verdicts(published, self._packages.every(published.subjects), self._asked, self._memory)
         return [drift_sample(line) for line in lines(found)]
 
     def tickets(self) -> list[tuple[str, str, str]]:
@@ -155,6 +147,8 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
     subject = Subject(settings)
     published, drift, page = Published(subject.rules), Drift(subject), [text([])]
     tps = [TP(settings.parts, partition) for partition in range(settings.partitions)] + [TP(settings.tickets, 0)]
+    schemas = {settings.parts: "performance_part", settings.tickets: "ticket"}
+    readers = {topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8")) for topic, name in schemas.items()}
     Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
     with Tail(settings.kafka, tps) as tail:
         serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})
@@ -162,10 +156,14 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
         while not stopping.is_set():
             records = tail.read(READ_S)
             for record in records:
-                ticket = record.tp.topic == settings.tickets
-                drift.take(record.key, record.value, ticket=ticket)
-                if not ticket:
-                    published.take(record.key, record.value)
+                if record.key is None:
+                    continue
+                value = None if record.value is None else readers[record.tp.topic].read(record.value, skip=5)
+                if record.tp.topic == settings.parts:
+                    published.take(record.key, value)
+                    drift.take(record.key, value)
+                elif value is not None:
+                    drift.ticket(record.key, value)
             news = news or bool(records)
             if news and time.monotonic() >= rested:
                 begun = time.monotonic()

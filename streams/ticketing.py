@@ -1,7 +1,7 @@
 """The desk: follows what all partitions of the monitor publish, and decides about tickets."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -60,6 +60,10 @@ class Packages:
         self._known[subject] = known, until
         return known
 
+    def every(self, subjects: Iterable[Named]) -> dict[Named, Package | str]:
+        """Return the packages of some."""
+        return {subject: self.of(subject) for subject in subjects}
+
 
 def asked(subject: Subject) -> Asked:
     """Return how an application's windows are compared with training."""
@@ -97,7 +101,7 @@ class TicketDesk:
         self._begin()
 
     def _begin(self) -> None:
-        self._summaries = Summaries(self._subject.task, self._subject.absence)
+        self._summaries = Summaries(self._subject.rules, self._subject.absence)
         self._memory: dict[Named, Memo] = {}
         self._ends: Mapping[TP, int] | None = {}
         """Up to where everything must be read before anything is decided; None: it is."""
@@ -195,8 +199,7 @@ class TicketDesk:
         """
         begun = time.monotonic()
         try:
-            packages = {subject: self._packages.of(subject) for subject in published.subjects}
-            found = verdicts(published, packages, self._asked, memory)
+            found = verdicts(published, self._packages.every(published.subjects), self._asked, memory)
         except Exception:  # a package or a part that nobody thought of must not end the join of labels
             log.exception("no tickets can be decided about; it is tried again", again_s=FAILED_S)
             return None
@@ -209,8 +212,7 @@ class TicketDesk:
             return
         try:
             part = None if record.value is None else self._reader.read(record.value, skip=5)
-            if part is None or part["grain_ms"] == self._subject.rules.grain_ms:
-                self._summaries.take(record.key, part)  # windows of another length, from before, are no windows of ours
+            self._summaries.take(record.key, part)
         except ValueError as error:
             log.error("a part cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
 

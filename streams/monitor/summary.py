@@ -1,7 +1,7 @@
 """What tickets need to know of a window: small, and it adds up. Room: pure.
 
 A window of a model of two classes keeps every score; of that nothing is needed here. So what is followed is summarised once, when it
-is published, and a year of windows is small.
+is published; the parts themselves are kept as they were published, because the next one replaces one of several.
 """
 
 import math
@@ -18,7 +18,7 @@ from streams.monitor.performance.probability import brier
 from streams.monitor.performance.report import believed, matrix_of, multiset_of
 from streams.monitor.state import Subject, is_tally
 from streams.monitor.tasks import Binary, Multiclass, Row, Task
-from streams.monitor.windows import WINDOW_BYTES, parse_window
+from streams.monitor.windows import WINDOW_BYTES, Rules, parse_window
 from streams.records import Ints
 
 
@@ -114,16 +114,21 @@ def _losses(rows: Mapping[bytes, Row], task: Task, absence: bytes | None) -> Los
 
 
 class Summaries:
-    """What is published, followed and summarised; a window at a time, so that nobody waits for it long."""
+    """What is published, followed and summarised; a window at a time, so that nobody waits for it long.
 
-    def __init__(self, task: Task, absence: bytes | None) -> None:
-        self._task, self._absence = task, absence
+    Parts of windows of another length, from before that was changed, are passed over: their numbers are of other times.
+    """
+
+    def __init__(self, rules: Rules, absence: bytes | None) -> None:
+        self._rules, self._absence = rules, absence
         self._following = Following()
         self._stale: dict[bytes, None] = {}
         self._known: dict[bytes, Summary] = {}
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a record; None takes the part away."""
+        if part is not None and part["grain_ms"] != self._rules.grain_ms:
+            return
         self._following.take(key, part)
         if not is_tally(key):
             self._stale[key[:WINDOW_BYTES]] = None
@@ -139,7 +144,7 @@ class Summaries:
         rows, revision = self._following.window(window)
         if revision:
             number = parse_window(window)[0].number
-            self._known[window] = summary(number, revision, rows, self._task, self._absence)
+            self._known[window] = summary(number, revision, rows, self._rules.task, self._absence)
         else:
             self._known.pop(window, None)
         return True

@@ -128,7 +128,7 @@ def test_nothing_says_that_time_has_passed_a_window_before_that_is_whole() -> No
 def test_a_summary_is_of_the_newest_parts(seed: int) -> None:
     """One at a time, in any order of windows; what is taken away is gone."""
     monitor = run(said(seed), 3)
-    summaries = Summaries(RULES.task, None)
+    summaries = Summaries(RULES, None)
     parts = [*monitor.decoded().items()]
     for key, part in [*parts, *parts[:5]]:
         summaries.take(key, part)

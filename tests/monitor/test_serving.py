@@ -25,8 +25,8 @@ RECORDS = [
 def published(monitor: Monitor) -> Published:
     """Return what a follower of the topic knows."""
     found = Published(RULES)
-    for key, value in monitor.parts.items():
-        found.take(key, value)
+    for key, part in monitor.decoded().items():
+        found.take(key, part)
     return found
 
 

@@ -12,7 +12,7 @@ from streams.monitor.summary import Losses, Published, Seen, Summaries, Summary
 from streams.monitor.ticket import Kind, Severity, State, Ticket
 from streams.monitor.verdicts import Asked, Package, due, passed, verdicts
 from tests.monitor.drift.known import drawn, histogram, shares
-from tests.monitor.stream import HOUR_MS, RULES, TASK, Monitor, Record, counts, label, result
+from tests.monitor.stream import HOUR_MS, RULES, Monitor, Record, counts, label, result
 
 BLOCKS, N = 20, 3_000
 SUBJECT = Subject("m", "1", None)
@@ -79,7 +79,7 @@ class Desk:
 
 def summarised(monitor: Monitor) -> Published:
     """Return everything that a monitor has published."""
-    summaries = Summaries(TASK, None)
+    summaries = Summaries(RULES, None)
     for key, part in monitor.decoded().items():
         summaries.take(key, part)
     while summaries.refresh():
@@ -301,7 +301,7 @@ def test_a_window_of_which_a_chunk_is_missing_is_not_looked_at() -> None:
     monitor.feed(hours(1, [0.0]))
     monitor.rest()
     ((key, part),) = [(key, part) for key, part in monitor.decoded().items() if part["model_name"] is not None]
-    found = Summaries(TASK, None)
+    found = Summaries(RULES, None)
 
     def look() -> list[tuple[int, int]]:
         while found.refresh():
