@@ -221,7 +221,7 @@ def test_a_storm_over_scorer_and_monitor(
             app.supervise(2)
             app.monitor(2)
             asking = Asking(app, storm, seed)
-            until(lambda: sum(read(app.settings).tally.values()) > 0, 60, what="the first counts")
+            until(lambda: tallied(read(app.settings).tally) > 0, 60, what="the first counts")
             faults: Counter[str] = Counter()
             for number in range(storm.faults):
                 faults[strike(app, own, chance, number)] += 1
@@ -234,7 +234,8 @@ def test_a_storm_over_scorer_and_monitor(
             scored = [one for one in app.terminals() if one["kind"] == "SCORED"]
             assert len(scored) == asking.count
             counted = len(scored) + len(asking.said)
-            until(lambda: sum(read(app.settings).tally.values()) == counted, 120, what=f"{counted} counts")
+            until(lambda: tallied(read(app.settings).tally) == counted, 120, what=f"{counted} counts")
+            until(lambda: tallied(read(app.settings).tally, "seen") == len(scored), 60, what="all that was seen")
             app.stop()
             right(app)
             told(app, [*map(predicted_by, scored), *asking.said])
@@ -283,6 +284,11 @@ def predicted_by(answer: dict[str, Any]) -> Predicted:
     )
 
 
+def tallied(tally: Mapping[str, int], *of: str) -> int:
+    """Return how many results and labels are counted, or how much of something else."""
+    return sum(n for name, n in tally.items() if name.split(".")[0] in (of or ("results", "labels")))
+
+
 def told(app: Monitored, said: list[Predicted | Said]) -> None:
     """The windows are what a batch computation says, and everything is counted once."""
     app.stop()
@@ -292,7 +298,7 @@ def told(app: Monitored, said: list[Predicted | Said]) -> None:
     until(lambda: digest(published(app)) == expected, 30, what=f"the digest {expected}")
     report = verify_labels(app.settings, settled.rules)
     assert report.exit_code == 0, "\n".join(report.lines())
-    assert sum(report.tally.values()) == len(said)
+    assert tallied(report.tally) == len(said)
 
 
 def begin_anew(app: Monitored, *slots: str) -> None:
