@@ -192,7 +192,7 @@ def _watching(settings: Settings, ids: Mapping[str, int]) -> Watching | None:
     monitor = settings.monitor
     return Watching(
         topic=settings.features,
-        grain_ms=int(monitor.grain_hours * HOUR_MS),
+        grain_ms=monitor.grain_ms,
         past_ms=int(monitor.plausible_past_hours * HOUR_MS),
         future_ms=int(monitor.plausible_future_hours * HOUR_MS),
         counts=_encoder("feature_counts"),

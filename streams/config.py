@@ -116,6 +116,16 @@ class Monitor(Section):
     false_ticket_windows: Annotated[float, Field(ge=10)] = 1_000
     """How many windows there are, in the mean, until a model version gets a ticket although nothing is wrong."""
 
+    @property
+    def grain_ms(self) -> int:
+        """The length of the finest windows in milliseconds."""
+        return int(self.grain_hours * 3_600_000)
+
+    @property
+    def drift_ms(self) -> int | None:
+        """The length of the windows that are compared with training, in milliseconds; None: that of the reference's blocks."""
+        return None if self.drift_hours is None else int(self.drift_hours * 3_600_000)
+
 
 class Model(Section):
     """`[model]`: the store of packages, and which one answers."""

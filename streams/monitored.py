@@ -50,8 +50,8 @@ class Subject:
                 f"[monitor] retention_hours ({hours:g}) is less than the horizon ({self.horizon_hours:g} h): labels that still "
                 "count would find their windows sealed"
             )
-        grain_ms, horizon_ms = int(settings.monitor.grain_hours * HOUR_MS), int(self.horizon_hours * HOUR_MS)
-        self.rules = Rules(self.task, grain_ms, horizon_ms, None if hours is None else int(hours * HOUR_MS))
+        kept_ms = None if hours is None else int(hours * HOUR_MS)
+        self.rules = Rules(self.task, settings.monitor.grain_ms, int(self.horizon_hours * HOUR_MS), kept_ms)
 
 
 def task_of(manifest: Manifest) -> Task:

@@ -129,7 +129,7 @@ def cache_dir(settings: Settings) -> Path:
 
 
 def product_ids(settings: Settings) -> dict[str, int]:
-    """Return the schema ids that results, outcomes and parts of windows are written with, by the schema's name.
+    """Return the schema ids that everything that is the product's own is written with, by the schema's name.
 
     Looks up and never registers. A lookup that succeeded once is remembered on disk and serves while the registry is down.
     Raises: SetupError if they are not registered; Unreachable if the registry is down and was never asked from here.

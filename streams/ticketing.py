@@ -22,7 +22,6 @@ from streams.monitor.ticket import Ticket
 from streams.monitor.verdicts import Asked, Package, Verdict, due, verdicts
 from streams.monitored import Subject
 from streams.records import TP
-from streams.topics import HOUR_MS
 
 log = structlog.get_logger()
 
@@ -67,14 +66,12 @@ class Packages:
 
 def asked(subject: Subject) -> Asked:
     """Return how an application's windows are compared with training."""
-    settings = subject.settings
-    hours = settings.monitor.drift_hours
-    window_ms = None if hours is None else int(hours * HOUR_MS)
-    if window_ms is not None and window_ms % subject.rules.grain_ms:
+    settings, monitor = subject.settings, subject.settings.monitor
+    if monitor.drift_ms is not None and monitor.drift_ms % monitor.grain_ms:
         raise ConfigError(
-            f"[monitor] drift_hours ({hours:g}) is no multiple of grain_hours ({settings.monitor.grain_hours:g})"
+            f"[monitor] drift_hours ({monitor.drift_hours:g}) is no multiple of grain_hours ({monitor.grain_hours:g})"
         )
-    return Asked(subject.rules, settings.partitions, settings.monitor.false_ticket_windows, window_ms, subject.absence)
+    return Asked(subject.rules, settings.partitions, monitor.false_ticket_windows, monitor.drift_ms, subject.absence)
 
 
 class Judged(NamedTuple):

@@ -78,9 +78,8 @@ def judged(settings: Settings, about: Manifest, reference: Hashed | None) -> tup
 
 def _watched(settings: Settings, about: Manifest, reference: Hashed) -> tuple[int, Sequence[Watch]]:
     """Return how long windows are, and what the monitor will watch in them: its own verdict, about nothing."""
-    hours, subject = settings.monitor.drift_hours, Subject(about.name, about.version, None)
-    rules = Rules(task_of(about), int(settings.monitor.grain_hours * HOUR_MS), HOUR_MS)
-    window_ms = None if hours is None else int(hours * HOUR_MS)
-    asked = Asked(rules, settings.partitions, settings.monitor.false_ticket_windows, window_ms)
+    monitor, subject = settings.monitor, Subject(about.name, about.version, None)
+    rules = Rules(task_of(about), monitor.grain_ms, HOUR_MS)
+    asked = Asked(rules, settings.partitions, monitor.false_ticket_windows, monitor.drift_ms)
     (verdict,) = verdicts(Published({subject: []}, {}, {}), {subject: Package(about, reference)}, asked)
     return verdict.window_ms, verdict.watches

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ CONFIG = Annotated[
         show_default=False,
     ),
 ]
+OUTPUT = Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")]
 FLAGS = Annotated[
     list[str] | None,
     typer.Option(

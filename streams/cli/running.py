@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from streams.cli.root import CONFIG, FLAGS, group, say
+from streams.cli.root import CONFIG, FLAGS, OUTPUT, group, say
 
 WORKERS = Annotated[int, typer.Option(min=1, max=256, help="Processes; about one a core.")]
 INSTANCE = Annotated[
@@ -99,7 +99,7 @@ def performance_show(
     flags: FLAGS = None,
     span: SPAN = None,
     as_of: AS_OF = None,
-    output: Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")] = "table",
+    output: OUTPUT = "table",
 ) -> None:
     """Tell how right the predictions were, by model version and span of their event time.
 

@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from streams.cli.root import CONFIG, FLAGS, group, say
+from streams.cli.root import CONFIG, FLAGS, OUTPUT, group, say
 from streams.cli.running import INSTANCE, NOTHING_PUBLISHED
 
 tickets = group("tickets", "Tickets: what the people who look after the model should know.")
 
 
 drift = group("drift", "How far what models see is from what they were trained on.")
-OUTPUT = Annotated[Literal["table", "json"], typer.Option(help="For people, or for programs.")]
 
 
 @drift.command("show")

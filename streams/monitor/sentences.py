@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from streams.monitor.drift.episodes import CLOSE_AFTER, Episode
 from streams.monitor.drift.judging import Bin, Judged, Part
 from streams.monitor.drift.watch import MISSING, UNSEEN
-from streams.monitor.state import Subject
+from streams.monitor.state import HOUR_MS, Subject
 from streams.monitor.ticket import Kind, Ticket
 
-HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 7 * 86_400_000
+DAY_MS, WEEK_MS = 24 * HOUR_MS, 168 * HOUR_MS
 _LENGTHS = ((WEEK_MS, "week"), (DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1_000, "second"), (1, "ms"))
 ERROR_RATE = "error_rate"
 """The name of the risk that is the share of wrong picks."""

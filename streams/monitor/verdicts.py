@@ -17,7 +17,7 @@ from streams.monitor.drift.episodes import Chain, Loss, Memo, Window, chains, lo
 from streams.monitor.drift.watch import Watch, watches
 from streams.monitor.features import HASH_BYTES
 from streams.monitor.sentences import moment
-from streams.monitor.state import Subject
+from streams.monitor.state import HOUR_MS, Subject
 from streams.monitor.summary import Losses, Published, Summary, total
 from streams.monitor.ticket import Kind, State, Ticket
 from streams.monitor.tickets import Context, Trouble, drift_tickets, pipeline_tickets, reconcile, risk_tickets
@@ -236,7 +236,7 @@ def _length(reference: Hashed | None, asked: Asked) -> tuple[int, int, str | Non
 
 
 def _hours(ms: int) -> str:
-    return f"{ms / 3_600_000:g} h"
+    return f"{ms / HOUR_MS:g} h"
 
 
 def _risk(spans: Sequence[_Span], manifest: Manifest, asked: Asked) -> Chain | None:

@@ -20,7 +20,7 @@ from streams.pipeline.planning import Plan
 from streams.pipeline.reading import Group
 from streams.ports import Cells, Counts, Model
 from streams.reasons import Reason
-from streams.records import Batch, Block, Ints
+from streams.records import Batch, Block, Bools, Ints
 
 COUNTED = (Reason.UNSEEN_CATEGORY, Reason.MISSING_VALUE)
 """Refusals that a feature's cell has a place for."""
@@ -36,7 +36,7 @@ class Times(NamedTuple):
     append: Ints
     partition: Ints
 
-    def plausible(self, watching: Watching) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def plausible(self, watching: Watching) -> Bools:
         """Return which event times may be true."""
         early, late = self.append - watching.past_ms, self.append + watching.future_ms
         return np.asarray((early <= self.event) & (self.event <= late))
@@ -114,7 +114,7 @@ def _events(group: Group, index: Ints, append: Ints) -> Ints:
     return said.values if said.null is None else np.where(said.null, append, said.values)
 
 
-def _latest(times: Times, good: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Ints, Ints]:
+def _latest(times: Times, good: Bools) -> tuple[Ints, Ints]:
     """Return of each partition the latest plausible event time."""
     partitions, place = np.unique(times.partition[good], return_inverse=True)
     latest = np.full(len(partitions), np.iinfo(np.int64).min)
