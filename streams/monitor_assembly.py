@@ -98,7 +98,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         tombstones=subject.tombstones,
         tickets=settings.tickets,
         ticket=Writer(ticket, framed(ids["ticket"], b"")),
-        ticket_reader=Reader(ticket),
+        ticket_reader=Reader(ticket, older=True),
         part=Encoder(json.loads((schemas_dir() / "performance_part.avsc").read_text("utf-8"))),
         part_prefix=framed(ids["performance_part"], b""),
     )

@@ -30,7 +30,7 @@ def read_tickets(settings: Settings, admin: Admin) -> dict[str, Ticket]:
 def _last(settings: Settings, admin: Admin, topic: str, partitions: int, schema: str) -> Parts:
     if topic not in admin.topics([topic]):
         raise SetupError(f"topic {topic} does not exist. `streams topics apply` creates it, where there are [labels]")
-    reader = Reader((schemas_dir() / f"{schema}.avsc").read_text("utf-8"))
+    reader = Reader((schemas_dir() / f"{schema}.avsc").read_text("utf-8"), older=True)
     tps = [TP(topic, partition) for partition in range(partitions)]
     starts, ends = admin.offsets(tps, "earliest"), admin.offsets(tps, "stable")
     last: dict[bytes, Mapping[str, Any]] = {}

@@ -92,7 +92,7 @@ class TicketDesk:
         self._requests = [TP(lane.topic, number) for lane in self._settings.requests for number in numbers]
         read = (self._settings.features, self._settings.results, self._settings.labels_read)
         self._counted = [TP(topic, number) for topic in read for number in numbers]
-        self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"))
+        self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"), older=True)
         self._tail: Tail | None = None
         self._thread = ThreadPoolExecutor(1, "tickets")
         self._begin()

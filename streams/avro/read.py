@@ -14,17 +14,22 @@ from streams.avro.json_values import Json, load
 class Reader:
     """Reads datums of one schema into dictionaries; logical values stay numbers and bytes.
 
-    The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place. A record of an
-    older version, which has fewer fields at the end, is read, too: those that it lacks have their defaults.
+    The schema may hold arrays and maps, which the columnar decoder does not read; it must come from a trusted place.
     """
 
-    def __init__(self, schema: str | Mapping[str, Any]) -> None:
-        """Raises: SchemaRefused or fastavro's SchemaParseException for a schema that cannot be read."""
+    def __init__(self, schema: str | Mapping[str, Any], *, older: bool = False) -> None:
+        """Read what was written with this schema, or, with `older`, with one that had fewer fields at its end, too.
+
+        What an older record lacks has its default. A record that was cut short may be taken for an older one, so `older` is for
+        what the product itself has written, never for what is being judged.
+
+        Raises: SchemaRefused or fastavro's SchemaParseException for a schema that cannot be read.
+        """
         parsed: Any = _without_logical_types(load(schema))
         self._versions = [(fastavro.parse_schema(parsed), dict[str, Any]())]
         """The schema, and older ones with what they lack, the newest first."""
         fields = parsed.get("fields", []) if isinstance(parsed, dict) else []
-        for at in range(len(fields) - 1, 0, -1):
+        for at in range(len(fields) - 1, 0, -1) if older else ():
             if "default" not in fields[at]:
                 break
             lacks = {field["name"]: field["default"] for field in fields[at:]}
