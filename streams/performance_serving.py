@@ -148,7 +148,10 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
     published, drift, page = Published(subject.rules), Drift(subject), [text([])]
     tps = [TP(settings.parts, partition) for partition in range(settings.partitions)] + [TP(settings.tickets, 0)]
     schemas = {settings.parts: "performance_part", settings.tickets: "ticket"}
-    readers = {topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True) for topic, name in schemas.items()}
+    readers = {
+        topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True)
+        for topic, name in schemas.items()
+    }
     Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
     with Tail(settings.kafka, tps) as tail:
         serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})

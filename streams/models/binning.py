@@ -20,8 +20,8 @@ from streams.records import Floats, Ints
 
 Edges = tuple[float, ...] | None
 """Ascending; None: the feature is a category."""
-PARTS = 65_536
-"""Parts of a cell's width that a position is rounded down to."""
+PARTS = 256
+"""Parts of a cell's width that a position is rounded to."""
 FARTHEST = 1 << 20
 """So many times the distance from the first edge to the last: what is farther away counts as if it were there."""
 DENSE = 4
@@ -124,4 +124,4 @@ class Binning:
         cells = self.begins[self._numbers] + (rank + known.view(np.uint8)).astype(np.int64)
         with np.errstate(over="ignore", invalid="ignore"):
             along = (values - self._from[cells]) * self._per[cells]
-        return cells, np.floor(np.fmin(np.fmax(along, 0.0), FARTHEST) * PARTS)  # of nan and 0, `fmax` takes 0
+        return cells, np.rint(np.fmin(np.fmax(along, 0.0), FARTHEST) * PARTS)  # of nan and 0, `fmax` takes 0

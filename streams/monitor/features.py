@@ -95,7 +95,8 @@ def _one(row: int, fields: Mapping[str, bytes | None], numbers: tuple[int, int],
     grain_ms, implausible = numbers
     reference = (fields["reference"] or b"")[:HASH_BYTES]
     windows, many = unpack(fields["windows"] or b"", 2)
-    index, cells, n, total = unpack(fields["counts"] or b"", 4)
+    index, steps, n, total = unpack(fields["counts"] or b"", 4)
+    cells = np.cumsum(steps)
     partitions, latest = unpack(fields["latest"] or b"", 2)
     if len(index) and not (index.min() >= 0 and index.max() < len(windows) and 0 <= cells.min() < 1 << 32):
         raise ValueError("a count is of a window or a cell that is none")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import random
 from bisect import bisect_right
 from collections import Counter
@@ -206,7 +205,7 @@ def cells_of(ask: Ask, edges: Sequence[float]) -> Iterator[tuple[int, int]]:
     if 0 < rank < len(edges):
         width = edges[rank] - low
     along = min(max((ask.delay - low) * (1 / width), 0.0), FARTHEST)
-    yield begin + 1 + rank, math.floor(along * PARTS)
+    yield begin + 1 + rank, round(along * PARTS)
 
 
 def in_plain_python(app: Watched, asks: Iterable[Ask]) -> Counted:

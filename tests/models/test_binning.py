@@ -28,7 +28,7 @@ def one_by_one(value: float) -> tuple[int, int]:
         along = (value - EDGES[-1]) / 10.0
     else:
         along = (value - EDGES[rank - 1]) / (EDGES[rank] - EDGES[rank - 1])
-    return rank + 1, math.floor(min(along, FARTHEST) * PARTS)
+    return rank + 1, round(min(along, FARTHEST) * PARTS)
 
 
 @pytest.mark.parametrize("rows", [1, 40, 30_000])

@@ -146,6 +146,7 @@ def counts(
     hours = sorted({hour for hour, _ in cells})
     many = [next(n for (at, _), (n, _) in sorted(cells.items()) if at == hour) for hour in hours]
     columns = [(hours.index(hour), cell, n, total) for (hour, cell), (n, total) in cells.items()]
+    index, places, n, totals = np.array(columns, np.int64).reshape(-1, 4).T
     values = {
         "first_key": key,
         "model_name": "m",
@@ -158,7 +159,7 @@ def counts(
         if isinstance(latest, bytes)
         else pack(*np.array([*latest.items()], np.int64).reshape(-1, 2).T),
         "windows": pack(np.array(hours, np.int64), np.array(many, np.int64)),
-        "counts": pack(*np.array(columns, np.int64).reshape(-1, 4).T),
+        "counts": pack(index, np.diff(places, prepend=0), n, totals),
     }
     return Record(FEATURES, key.encode(), b"\0\0\0\0\4" + encode_one(COUNTS_SCHEMA, values | more), append_ms)
 

@@ -61,6 +61,7 @@ def seen(log: Sequence[tuple[int, Sent]], cuts: Sequence[int] = ()) -> tuple[Cou
                 numbers, many = unpack(one["windows"], 2)
                 columns = unpack(one["counts"], 4)
                 assert len(columns[0]) <= watching.CELLS_MAX
+                columns = (columns[0], columns[1].cumsum(), *columns[2:])
                 for at, cell, n, _ in zip(*map(np.ndarray.tolist, columns), strict=True):
                     cells[int(numbers[at]), cell] += n
                 rest.update({"implausible": one["implausible"], "scored": int(many.sum()), "records": 1})
