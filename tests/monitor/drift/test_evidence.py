@@ -47,18 +47,18 @@ def test_the_chain_is_the_detector_and_passes_over_what_cannot_be_judged() -> No
     assert threshold(1_000, 13) == 13_000
 
 
-@pytest.mark.parametrize(("n", "power"), [(500, 0.25), (2_000, 0.9)])
+@pytest.mark.parametrize(("n", "power"), [(500, 0.38), (2_000, 0.91)])
 def test_the_tolerance_is_the_boundary(n: int, power: float, seed: int) -> None:
     """A true PSI of the tolerated one is called drift at the level of the test; none is never; and twice as much often."""
     chance, tolerated = np.random.default_rng(seed), 0.02
-    reference = drawn(chance, 0.0, 50_000, 1)[0]
+    reference = drawn(chance, 0.0, 5_000_000, 1)[0]  # so large that how it was drawn moves no boundary
 
     def rate(shift: float) -> float:
         found = [p_value(reference, window, tolerated) for window in drawn(chance, shift, n, 1_000)]
         return float(np.mean([p is not None and p < 0.05 for p in found]))
 
-    assert rate(0.0) <= 0.002
-    assert 0.01 <= rate(math.sqrt(tolerated)) <= 0.12
+    assert rate(0.0) <= 0.005
+    assert 0.01 <= rate(math.sqrt(tolerated)) <= 0.08
     assert rate(math.sqrt(0.05)) > power
 
 

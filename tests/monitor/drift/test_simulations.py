@@ -63,7 +63,7 @@ def within(found: int, many: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("shift by 0.5 sd", 3), ("new category: 3 %", 3), ("missing: 5 %, was 0", 2)]
+    ("name", "most"), [("shift by 0.5 sd", 6), ("new category: 3 %", 2), ("missing: 5 %, was 0", 2)]
 )
 def test_drift_is_noticed_soon(name: str, most: int, seed: int) -> None:
     """At 1,000 records a window, with the threshold of a model of ten features."""
