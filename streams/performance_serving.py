@@ -41,6 +41,8 @@ class Published:
         """Of each window, its parts by key."""
         self._labelled: dict[bytes, set[bytes]] = {}
         """Of each window, the keys of the parts that count a label."""
+        self._told: dict[bytes, int] = {}
+        """Of each subject the oldest window that can be told of from now on: of those before, the rows are forgotten."""
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a part; None takes it away."""
@@ -51,7 +53,8 @@ class Published:
         parts.pop(key, None)
         labelled.discard(key)
         if part is not None:
-            parts[key] = part
+            at, _ = parse_window(window)
+            parts[key] = part if at.number >= self._told.get(at.subject, at.number) else {}
             if any(within[:1] == DELAY and row[0] > 0 for within, row in unchunked(part["rows"])):
                 labelled.add(key)
 
@@ -72,15 +75,25 @@ class Published:
         as_of_ms = (max(map(max, numbers.values())) + 1) * rules.grain_ms
         samples = []
         for subject, mine in numbers.items():
-            mature = [number for number in mine if (number + 1) * rules.grain_ms + rules.horizon_ms <= as_of_ms]
+            kept = [number for number in mine if number >= self._told.get(subject, number)]
+            mature = [number for number in kept if (number + 1) * rules.grain_ms + rules.horizon_ms <= as_of_ms]
             wanted: dict[Which, int] = {"newest": max(mine)}
             if mature:
                 wanted["mature"] = max(mature)
+                self._forget(subject, mine, max(mature))
             for which, number in wanted.items():
                 parts = self._parts[window_key(Window(subject, number))]
                 lag_s = self._label_lag_s(subject, mine, as_of_ms) if which == "newest" else None
                 samples += [_sample(line, which, lag_s) for line in told(merged(parts), rules, 1, as_of_ms, absence)]
         return samples
+
+    def _forget(self, subject: bytes, numbers: Sequence[int], mature: int) -> None:
+        """Forget the rows of windows before the newest mature one: what is mature stays so, and the newest never becomes an older one."""
+        self._told[subject] = mature
+        for number in numbers:
+            if number < mature:
+                parts = self._parts[window_key(Window(subject, number))]
+                parts.update({key: {} for key in parts})
 
     def _label_lag_s(self, subject: bytes, numbers: Sequence[int], newest_ms: int) -> float | None:
         labelled = [number for number in numbers if self._labelled[window_key(Window(subject, number))]]
@@ -106,6 +119,7 @@ class Drift:
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a part; None takes it away."""
         self._summaries.take(key, part)
+        self._summaries.refresh()
 
     def ticket(self, key: bytes, record: Part) -> None:
         """Go on with a ticket."""

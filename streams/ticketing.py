@@ -161,11 +161,12 @@ class TicketDesk:
         if self._tail is None:
             return False
         begun = time.monotonic()
-        for record in self._tail.read(0.0, AT_ONCE):
-            self._take(record)
+        if not self._summaries.waiting:
+            for record in self._tail.read(0.0, AT_ONCE):
+                self._take(record)
         if self._ends is not None and self._tail.has_reached(self._ends):
             self._ends = None
-        while more := self._summaries.refresh():
+        while more := self._refresh():
             if time.monotonic() - begun > MOMENT_S:
                 break
         if self._judging is not None:
@@ -179,6 +180,14 @@ class TicketDesk:
                 self._news = False
                 self._judging = self._thread.submit(self._judge, self._summaries.published(), self._memory)
         return False
+
+    def _refresh(self) -> bool:
+        """Go on with what was read, and return whether there was anything."""
+        try:
+            return self._summaries.refresh()
+        except ValueError as error:
+            log.error("a part cannot be read", error=str(error))
+            return True
 
     def _ask(self) -> bool:
         """Return whether everything is counted; False, too, if nobody can say. In the thread: a group's offsets may be told only when a
@@ -209,9 +218,10 @@ class TicketDesk:
             return
         try:
             part = None if record.value is None else self._reader.read(record.value, skip=5)
-            self._summaries.take(record.key, part)
         except ValueError as error:
             log.error("a part cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
+        else:
+            self._summaries.take(record.key, part)
 
     def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
         """Return the tickets to be written now."""

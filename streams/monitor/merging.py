@@ -3,8 +3,8 @@
 Of each key the last part counts, so a reader may begin anywhere that a compacted topic is whole; the parts of partitions add up.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from streams.monitor.performance.report import Block
 from streams.monitor.state import TALLY, Subject, unchunked
@@ -26,18 +26,34 @@ class Merged(NamedTuple):
 
 
 _TALLY = window_key(Window(TALLY, 0))
+T = TypeVar("T")
 
 
-class Following:
+class _Kept(NamedTuple, Generic[T]):
+    """What is kept of a part."""
+
+    partition: int
+    revision: int
+    chunk: int
+    chunks: int
+    rows: T
+
+
+class Following(Generic[T]):
     """What is published, followed: each part replaces the last one under its key.
 
     A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there of it
     counts.
+
+    Args:
+        kept: what is kept of a part's rows.
     """
 
-    def __init__(self) -> None:
-        self._parts: dict[bytes, dict[bytes, Part]] = {}
+    def __init__(self, kept: Callable[[bytes], T]) -> None:
+        self._kept = kept
+        self._parts: dict[bytes, dict[bytes, _Kept[T]]] = {}
         """Of each window its parts by key."""
+        self._tally: dict[bytes, bytes] = {}
         self._names: dict[bytes, Subject] = {}
         self._watermarks: dict[int, int] = {}
         self._behind: dict[int, int | None] = {}
@@ -46,33 +62,47 @@ class Following:
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a record; None takes the part away."""
         window = key[:WINDOW_BYTES]
-        mine = self._parts.setdefault(window, {})
-        mine.pop(key, None)
+        self._tally.pop(key, None)
+        self._parts.get(window, {}).pop(key, None)
         if part is None:
             return
-        mine[key] = part
+        if window == _TALLY:
+            self._tally[key] = part["rows"]
+        else:
+            rows = self._kept(part["rows"])
+            kept = _Kept(part["partition"], part["revision"], part["chunk"], part["chunks"], rows)
+            self._parts.setdefault(window, {})[key] = kept
         self._behind[part["partition"]] = part["behind"]
         if part["model_name"] is not None:
-            names = Subject(part["model_name"], part["model_version"] or "", part["arm"])
-            self._names[parse_window(window)[0].subject] = names
+            subject = Subject(part["model_name"], part["model_version"] or "", part["arm"])
+            self._names[parse_window(window)[0].subject] = subject
         if part["watermarks"]:
             partitions, events = unpack(part["watermarks"], 2)
             for partition, event_ms in zip(partitions.tolist(), events.tolist(), strict=True):
                 self._watermarks[partition] = max(event_ms, self._watermarks.get(partition, event_ms))
 
-    def window(self, window: bytes) -> tuple[dict[bytes, Row], int]:
-        """Return the rows of a window, by the key within it, and how often its parts were published, in all."""
-        mine = self._parts.get(window, {}).values()
-        rows = added(dict(unchunked(part["rows"])) for part in mine)
-        return rows, sum(part["revision"] for part in mine if part["chunk"] == 0)
+    def windows(self) -> Iterator[tuple[bytes, Subject]]:
+        """Yield every window of which there are parts, and whose it is, in order; the tally is none."""
+        for window, parts in sorted(self._parts.items()):
+            subject = self.name(window)
+            if subject is not None and parts:
+                yield window, subject
+
+    def kept(self, window: bytes) -> list[T]:
+        """Return what is kept of each part of a window."""
+        return [part.rows for part in self._parts.get(window, {}).values()]
+
+    def revision(self, window: bytes) -> int:
+        """Return how often a window's parts were published, in all."""
+        return sum(part.revision for part in self._parts.get(window, {}).values() if part.chunk == 0)
 
     def is_whole(self, window: bytes) -> bool:
         """Return whether all chunks of the newest revision are here, of each partition that has published it."""
-        found: dict[int, list[Part]] = {}
+        found: dict[int, list[_Kept[T]]] = {}
         for part in self._parts.get(window, {}).values():
-            found.setdefault(part["partition"], []).append(part)
+            found.setdefault(part.partition, []).append(part)
         return all(
-            len({part["revision"] for part in mine}) == 1 and len(mine) == mine[0]["chunks"] for mine in found.values()
+            len({part.revision for part in mine}) == 1 and len(mine) == mine[0].chunks for mine in found.values()
         )
 
     def name(self, window: bytes) -> Subject | None:
@@ -81,7 +111,7 @@ class Following:
 
     def tally(self) -> dict[str, int]:
         """Return how many records each came to what."""
-        rows, _ = self.window(_TALLY)
+        rows = added(map(rows_of, self._tally.values()))
         return {key.decode("utf-8", "replace"): row[0] for key, row in rows.items()}
 
     def watermarks(self) -> dict[int, int]:
@@ -92,20 +122,19 @@ class Following:
         """Return the begin of the oldest window of which more was seen than is published, in milliseconds; None: there is none."""
         return min((at for at in self._behind.values() if at is not None), default=None)
 
-    def merged(self) -> Merged:
-        """Return what everything adds up to."""
-        subjects: dict[Subject, list[Block]] = {}
-        for window in sorted(self._parts):
-            subject = self.name(window)
-            if subject is not None and self._parts[window]:
-                block = Block(parse_window(window)[0].number, self.window(window)[0])
-                subjects.setdefault(subject, []).append(block)
-        return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), self.tally())
+
+def rows_of(packed: bytes) -> dict[bytes, Row]:
+    """Return the rows of a part, by the key within its window."""
+    return dict(unchunked(packed))
 
 
 def merged(parts: Mapping[bytes, Part]) -> Merged:
     """Return what some parts add up to, by key; see `Following`."""
-    following = Following()
+    following = Following(bytes)
     for key, part in parts.items():
         following.take(key, part)
-    return following.merged()
+    subjects: dict[Subject, list[Block]] = {}
+    for window, subject in following.windows():
+        rows = added(map(rows_of, following.kept(window)))
+        subjects.setdefault(subject, []).append(Block(parse_window(window)[0].number, rows))
+    return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), following.tally())

@@ -250,8 +250,9 @@ def _risk(spans: Sequence[_Span], manifest: Manifest, asked: Asked) -> Chain | N
     for span in spans:
         found = span.losses
         if span.end_ms + asked.rules.horizon_ms <= newest_ms and found.judged >= LABELLED_MIN:
-            lost = found.wrong if manifest.risk.metric == "error_rate" else found.brier
-            windows.append(Loss(span.number, found.judged, lost / found.judged))
+            brier = found.brier / found.known if found.known else 0.0
+            loss = found.wrong / found.judged if manifest.risk.metric == "error_rate" else brier
+            windows.append(Loss(span.number, found.judged, loss))
     return losses(manifest.risk.metric, windows, manifest.risk.allowed, asked.mean_windows)
 
 

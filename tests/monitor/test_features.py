@@ -1,6 +1,7 @@
 """What models saw, through the monitor: sums that depend on nothing but what was sent."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from streams.monitor.features import CELL, REQUESTS, is_seen
 from streams.monitor.merging import Following
+from streams.monitor.score_keys import to_keys
 from streams.monitor.state import TALLY
-from streams.monitor.summary import Summaries
-from streams.monitor.tasks import Row
-from streams.monitor.windows import Window, window_key
+from streams.monitor.summary import Summaries, piece, summary
+from streams.monitor.tasks import Binary, Multiclass, Regression, Row, Task
+from streams.monitor.windows import Window, added, window_key
 from tests.monitor.stream import HOUR_MS, RULES, Monitor, Record, counts, result, run
 
 CELLS = 7
@@ -153,7 +155,7 @@ def test_a_summary_is_of_the_newest_parts(seed: int) -> None:
 
 
 def _watermarks(monitor: Monitor) -> dict[int, int]:
-    following = Following()
+    following = Following(bytes)
     for key, part in monitor.decoded().items():
         following.take(key, part)
     return following.watermarks()
@@ -161,3 +163,46 @@ def _watermarks(monitor: Monitor) -> dict[int, int]:
 
 def _number(hour: int) -> bytes:
     return window_key(Window(TALLY, hour))[8:]
+
+
+@pytest.mark.parametrize("absence", [None, b"kept"])
+@pytest.mark.parametrize("task", [Binary(b"kept", b"lost"), Multiclass((b"kept", b"lost", b"late")), Regression()])
+def test_a_window_is_what_its_pieces_add_up_to(task: Task, absence: bytes | None, seed: int) -> None:
+    """However its rows are told: in one part, or each partition in chunks of its own."""
+    if isinstance(task, Regression):
+        absence = None
+    chance = np.random.default_rng(seed)
+    pieces = [_rows(chance, task) for _ in range(5)]
+    whole = summary(7, 3, [piece(added(pieces), task, absence)])
+    parts = summary(7, 3, [piece(rows, task, absence) for rows in pieces])
+    assert whole.losses._replace(brier=0.0) == parts.losses._replace(brier=0.0)
+    assert whole.losses.brier == pytest.approx(parts.losses.brier, rel=1e-12)
+    assert whole.losses.predictions > 0
+    assert set(whole.seen) == set(parts.seen)
+    for which, seen in whole.seen.items():
+        order = np.argsort(seen.cell)
+        for one, other in zip(seen, parts.seen[which], strict=True):
+            assert one[order].tolist() == other.tolist()
+
+
+def _rows(chance: np.random.Generator, task: Task) -> dict[bytes, Row]:
+    """Return some rows of a window, as a partition has them."""
+    seen: dict[bytes, Row] = {
+        CELL + which + int(cell).to_bytes(4, "big"): (int(chance.integers(1, 9)), int(chance.integers(0, 99)))
+        for which in (b"RRRR", b"SSSS")
+        for cell in chance.choice(CELLS, 4, replace=False)
+    }
+    return added([seen, *(_pair(chance, task) for _ in range(20))])
+
+
+def _pair(chance: np.random.Generator, task: Task) -> Mapping[bytes, Row]:
+    """Return the rows of a prediction, and of its label, if it has one."""
+    scores, has_label = chance.dirichlet(np.ones(3)).round(1), chance.random() < 0.7
+    if isinstance(task, Binary):
+        (key,) = to_keys(np.array([scores[0]], np.float32), np.array([scores[0] > 0.3])).tolist()
+        return task.rows(task.said(key), b"lost" if has_label else None)
+    if isinstance(task, Multiclass):
+        picked = int(chance.integers(0, 3))
+        return task.rows(task.said(picked, scores.tolist()), b"late" if has_label else None)
+    assert isinstance(task, Regression)
+    return task.rows(task.said(scores[0]), task.said(scores[1]) if has_label else None)

@@ -42,6 +42,22 @@ def test_the_newest_window_and_the_newest_that_is_mature() -> None:
     assert "auc" not in found["0", "newest"].figures, "it is undefined for one class"
 
 
+def test_what_can_be_told_of_no_more_is_forgotten() -> None:
+    """Windows before the newest mature one, those that come again, too; what is told is the same as if all came at once."""
+    monitor = run(RECORDS)
+    whole, followed = published(monitor), Published(RULES)
+    for key, part in sorted(monitor.decoded().items(), key=lambda item: item[1]["window_start"]):
+        followed.take(key, part)
+        followed.samples(None)
+    assert whole.samples(None) == followed.samples(None) == whole.samples(None)
+    for key, part in monitor.decoded().items():
+        followed.take(key, part)
+    for one in (whole, followed):
+        rows = {part["window_start"] for parts in one._parts.values() for part in parts.values() if part}
+        assert {hour * HOUR_MS for hour in range(5, 30)} == rows
+    assert whole.samples(None) == followed.samples(None)
+
+
 def test_how_far_labels_are_behind() -> None:
     """In the predictions' event time; a withdrawal takes the newest one back, and without any label nothing is said."""
     silent = [one for one in RECORDS if one.topic == RESULTS]

@@ -238,7 +238,7 @@ def summaries(*windows: tuple[int, int, int, int], against: bytes = b"RRRR") -> 
     """Return windows: (number, predictions, labelled, wrong)."""
     none = np.empty(0, np.int64)
     return [
-        Summary(number, 1, {against: Seen(none, none, none)}, Losses(n, labelled, labelled, wrong, wrong / 2))
+        Summary(number, 1, {against: Seen(none, none, none)}, Losses(n, labelled, labelled, wrong, labelled, wrong / 2))
         for number, n, labelled, wrong in windows
     ]
 
