@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from streams.config import Settings
 from streams.models.manifest import Manifest
 from streams.models.reference import Hashed, Reference
-from streams.monitor.drift.watch import Statistic, Watch, brief, watches
+from streams.monitor.drift.watch import Statistic, Watch, four_digits, watches
 from streams.monitor.state import Subject
 from streams.monitor.summary import Published
 from streams.monitor.verdicts import Asked, Package, verdicts
@@ -39,7 +39,7 @@ def told(about: Manifest, reference: Reference | None) -> Iterator[str]:
             untested = sum(watch.why is not None for watch in rest)
             yield f"  … and {len(rest)} more{f', {untested} of them not tested' if untested else ''}"
     if about.risk is not None:
-        yield f"its {about.risk.metric} may be {brief(about.risk.allowed)}; a ticket says when it is more"
+        yield f"its {about.risk.metric} may be {four_digits(about.risk.allowed)}; a ticket says when it is more"
     elif about.task != "regression":
         yield "note: how often it is wrong is not watched: [risk] in the manifest would say how often it may be"
 
@@ -52,7 +52,7 @@ def _tolerances(watch: Watch) -> str:
 def _tolerance(statistic: Statistic) -> str:
     if statistic.ladder is None:
         return f"{statistic.name} not tested: {statistic.why}"
-    return f"{statistic.name} {brief(statistic.ladder.tolerance):7}"
+    return f"{statistic.name} {four_digits(statistic.ladder.tolerance):7}"
 
 
 def judged(settings: Settings, about: Manifest, reference: Hashed | None) -> tuple[bool, str]:

@@ -88,7 +88,6 @@ def pipeline_tickets(troubles: Iterable[Trouble]) -> list[Ticket]:
 def reconcile(
     existing: Mapping[str, Ticket],
     due: Sequence[Ticket],
-    kept_from: int | None = None,
     unheard: Container[Subject | None] = (),
 ) -> list[Ticket]:
     """Return the tickets to write now: new ones, and those of which people would see something else. A second call, with what the
@@ -99,8 +98,6 @@ def reconcile(
     Args:
         existing: all tickets that there are, by id.
         due: what there must be: all episodes of all models, and all troubles that are there now.
-        kept_from: begin of the oldest window that is kept: an open ticket that was opened before it has lost its windows, and its
-            note says that, instead of that they were revised.
         unheard: models of which nothing could be computed, so that `due` says nothing of them; their tickets stay as they are.
     """
     left = sorted(existing.values(), key=lambda ticket: (ticket.first_seen, ticket.opened, ticket.id))
@@ -115,11 +112,8 @@ def reconcile(
         renewed = _renewed(found, wanted)
         if renewed is not None:
             written.append(renewed)
-    for ticket in left:
-        if ticket.state is State.OPEN and ticket.subject not in unheard:
-            lost = kept_from is not None and ticket.opened < kept_from
-            written.append(_taken_back(ticket, lost))
-    return written
+    over = (ticket for ticket in left if ticket.state is State.OPEN and ticket.subject not in unheard)
+    return written + [_taken_back(ticket) for ticket in over]
 
 
 def listed(tickets: Iterable[Ticket]) -> list[Ticket]:
@@ -195,13 +189,9 @@ def _first_notes(ticket: Ticket) -> tuple[str, ...]:
     return (*notes, "closed") if ticket.state is State.CLOSED else notes
 
 
-def _taken_back(ticket: Ticket, lost: bool) -> Ticket:
-    if ticket.kind is Kind.PIPELINE:
-        note = "closed: it is over"
-    elif lost:
-        note = "closed: its windows are not kept any more, and those that are do not show it"
-    else:
-        note = "closed: windows were revised, and with them there was no reason to open it"
+def _taken_back(ticket: Ticket) -> Ticket:
+    over = "it is over" if ticket.kind is Kind.PIPELINE else None
+    note = f"closed: {over or 'windows were revised, and with them there was no reason to open it'}"
     return ticket._replace(
         state=State.CLOSED,
         closed=ticket.newest,

@@ -37,11 +37,6 @@ def threshold(mean_windows: float, features: int) -> float:
     return mean_windows * features
 
 
-def evidence(p_values: Iterable[float | None], begin: float = 0.0) -> Iterator[float]:
-    """Yield the evidence after each window, in the order of event time; see `detector`."""
-    return detector((None if p is None else e_value(p) for p in p_values), begin)
-
-
 def detector(e_values: Iterable[float | None], begin: float = 0.0) -> Iterator[float]:
     """Yield what Shiryaev and Roberts' detector has after each e-value: M = e (M + 1).
 

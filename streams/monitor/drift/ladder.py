@@ -70,7 +70,10 @@ def declared(tolerance: float) -> Ladder:
 
 
 def ladder(blocks: Ints, length: int = 1) -> Ladder | None:
-    """Return what windows of `length` blocks may differ: the tolerance is never less than FLOOR. None if there are too few blocks (see `tolerance`).
+    """Return what windows of `length` blocks may differ; None if there are too few to say.
+
+    The tolerance is the 0.95 quantile (the next larger of the values) of the PSI of each stretch of so many blocks against all others,
+    and never less than FLOOR.
 
     Args:
         blocks: counts of the training set, shape (blocks, cells), in the order of time.
@@ -116,7 +119,7 @@ def _farthest(many: int) -> tuple[Floats, Floats]:
 def chance(reference: Ints, window: Ints, steps: Ladder) -> Chance:
     """Return what a window says. Both have records; cells are those of the statistic.
 
-    Under a true PSI of the tolerance, PSI · nm / (n + m) is about non-central chi-square (see `tolerance`).
+    Under a true PSI of the tolerance, PSI · nm / (n + m) is about non-central chi-square (see `tolerance.py`).
     """
     kept = (reference + window) > 0
     cells, m, n = int(kept.sum()), int(reference.sum()), int(window.sum())

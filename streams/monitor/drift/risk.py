@@ -9,8 +9,6 @@ factors are the e-values of a detector.
 
 from collections.abc import Iterable, Iterator
 
-from streams.monitor.drift.evidence import detector
-
 LARGEST, SMALLEST = 0.5, 0.1
 """The bounds of a bet, as shares of the largest that cannot ruin her. The smallest makes her lose while the risk is below what is
 allowed, so that a detector, which gives her a coin each block, does not fill up by itself."""
@@ -42,8 +40,3 @@ def factors(risks: Iterable[float], allowed: float) -> Iterator[float]:
         surprise = risk - allowed - excess
         excess += FORGETS * surprise
         variance += FORGETS * (surprise * surprise - variance)
-
-
-def evidence(risks: Iterable[float], allowed: float, begin: float = 0.0) -> Iterator[float]:
-    """Yield the evidence after each block, that the mean risk is above the allowed one."""
-    return detector(factors(risks, allowed), begin)

@@ -127,8 +127,8 @@ def _watch(feature: Feature, histogram: Histogram, begin: int, span: int, why: s
         counts = np.pad(counts, ((0, 0), (0, len(labels) - counts.shape[1])))
         origin, width = np.zeros(len(labels)), np.zeros(len(labels))
     else:
-        between = (f"{brief(low)} to {brief(high)}" for low, high in pairwise(edges))
-        labels = ("missing", f"below {brief(edges[0])}", *between, f"{brief(edges[-1])} or more")
+        between = (f"{four_digits(low)} to {four_digits(high)}" for low, high in pairwise(edges))
+        labels = ("missing", f"below {four_digits(edges[0])}", *between, f"{four_digits(edges[-1])} or more")
         whole = (edges[-1] - edges[0]) or 1.0
         origin = np.array([0.0, edges[0], *edges])
         width = np.array([0.0, -whole, *(high - low for low, high in pairwise(edges)), whole])
@@ -194,6 +194,6 @@ def _few(blocks: Ints, span: int) -> str:
     return f"the reference has {has}, and {least} are needed; give `drift_tolerance` in the manifest"
 
 
-def brief(value: float) -> str:
-    """Return a number as people read it."""
+def four_digits(value: float) -> str:
+    """Return a number as tables and names of cells have it."""
     return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e9 else f"{value:.0f}"

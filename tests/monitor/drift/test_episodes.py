@@ -6,7 +6,7 @@ import pytest
 from streams.monitor.drift.episodes import CLOSE_AFTER, Chain, Loss, Memo, Window, chains, losses
 from streams.monitor.drift.evidence import detector
 from streams.monitor.drift.judging import judge
-from streams.monitor.drift.risk import evidence
+from streams.monitor.drift.risk import factors
 from streams.monitor.drift.watch import Watch
 from streams.records import Ints
 from tests.monitor.drift.known import category, drawn, shares, watch, windows
@@ -160,7 +160,7 @@ def test_a_risk_is_one_observation_a_window() -> None:
     (episode,) = told.episodes
     assert (5, 15) == (episode.first_seen, episode.closed)
     assert 5 < episode.opened < 13
-    assert list(evidence(risks, 0.12))[:15] == pytest.approx([step.evidence for step in told.steps][:15])
+    assert list(detector(factors(risks, 0.12)))[:15] == pytest.approx([step.evidence for step in told.steps][:15])
     assert (0.12, 0.12, 100.0) == (episode.newest.statistic, episode.newest.tolerance, told.threshold)
     assert 18 == len(told.steps)
     assert told.steps[-1].evidence < 3, "it began again from 0"

@@ -1,12 +1,14 @@
 """Bets on a model's risk: worth nothing while it is as it may be, and soon much when it is not."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from streams.monitor.drift.risk import evidence, factors
+from streams.monitor.drift.evidence import detector
+from streams.monitor.drift.risk import factors
 from streams.records import Floats
 
 ALLOWED, ALARM, BLOCKS = 0.12, 500.0, 500
@@ -15,6 +17,11 @@ ALLOWED, ALARM, BLOCKS = 0.12, 500.0, 500
 def blocks(chance: np.random.Generator, mean: float, count: int) -> Floats:
     """Return the risks of blocks whose weather differs: a beta law with a standard deviation of about 0.03."""
     return chance.beta(mean * 100, (1 - mean) * 100, size=count)
+
+
+def evidence(risks: Iterable[float], allowed: float) -> list[float]:
+    """Return the evidence after each block."""
+    return list(detector(factors(risks, allowed)))
 
 
 def test_while_the_risk_is_as_it_may_be_nothing_is_won(seed: int) -> None:
@@ -42,7 +49,7 @@ def test_a_model_that_becomes_worse_is_found_soon(seed: int) -> None:
     late = 0
     for _ in range(40):
         risks = [*blocks(chance, ALLOWED * 0.95, 52), *blocks(chance, 1.5 * ALLOWED, 25)]
-        late += max(list(evidence(risks, ALLOWED))[52:]) < ALARM
+        late += max(evidence(risks, ALLOWED)[52:]) < ALARM
     assert late <= 5
 
 

@@ -6,7 +6,7 @@ import pytest
 from streams.models.manifest import Feature
 from streams.monitor.drift.judging import judge
 from streams.monitor.drift.ladder import FLOOR
-from streams.monitor.drift.tolerance import ROWS_MIN, tolerance
+from streams.monitor.drift.tolerance import QUANTILE, ROWS_MIN, distances
 from streams.monitor.drift.watch import CATEGORIES_MAX, MISSING, UNSEEN, VALUES, Statistic, Watch, watches
 from tests.monitor.drift.known import EDGES, category, drawn, histogram, reference, shares, watch
 
@@ -46,7 +46,7 @@ def test_each_statistic_has_its_own_tolerance(seed: int) -> None:
     values, missing = statistic(found, VALUES), statistic(found, MISSING)
     assert values.ladder is not None
     assert missing.ladder is not None
-    assert tolerance(blocks[:, 1:]) == values.ladder.tolerance
+    assert np.quantile(distances(blocks[:, 1:]), QUANTILE, method="higher") == values.ladder.tolerance
     assert FLOOR == missing.ladder.tolerance
     own = watch(blocks[:1], feature=Feature.model_validate({"name": "x", "kind": "number", "drift_tolerance": 0.25}))
     assert [VALUES] == [each.name for each in own.tested]
