@@ -32,7 +32,7 @@ bench-peers: $(VENV)/installed-test ## the same, with Kafka Streams in turns; ne
 test-long: $(VENV)/installed-test ## run the long tier
 	@$(BIN)/pytest -m long
 
-chaos: $(VENV)/installed-test ## attack for up to half an hour: PART=kills|brokers|zombies|endtxn|churn|clocks|state|markers|monitor|fuzz|soak SEED= TIME=
+chaos: $(VENV)/installed-test ## attack for up to half an hour: PART=kills|brokers|zombies|endtxn|churn|clocks|state|markers|monitor|tickets|fuzz|soak SEED= TIME=
 	@$(BIN)/python -m tests.faults $(PART) $(if $(SEED),--seed $(SEED)) $(if $(TIME),--time $(TIME))
 
 lint: $(VENV)/installed-test ## style and types

@@ -19,7 +19,20 @@ from tests.faults.results import KEPT_IN, Result
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
-PARTS = ("kills", "brokers", "zombies", "endtxn", "churn", "clocks", "state", "markers", "monitor", "fuzz", "soak")
+PARTS = (
+    "kills",
+    "brokers",
+    "zombies",
+    "endtxn",
+    "churn",
+    "clocks",
+    "state",
+    "markers",
+    "monitor",
+    "tickets",
+    "fuzz",
+    "soak",
+)
 HEAD = """# What the attacks found
 
 `make chaos PART=...` runs one part of the long tier and writes its section here; `make test` runs a small edition of each
