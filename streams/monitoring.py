@@ -1,22 +1,20 @@
 """The monitor: the fold that joins labels with predictions, and counts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
 from streams.monitor.desk import HOME, Desk, NoDesk
 from streams.monitor.features import Seen, seen
-from streams.monitor.joining import SLACK_MS, join, when
-from streams.monitor.labels import Known, decode, encode
+from streams.monitor.joining import join, when
+from streams.monitor.labels import decode, encode
 from streams.monitor.publishing import STEP_BYTES, Timetable, parts, sizes
 from streams.monitor.reading import Event, Events, events, subject_key
 from streams.monitor.state import (
     CHANGED,
     CLOCK,
-    FREE,
-    HOUR_MS,
     PUBLISHED,
     ROW,
     SEEN_MORE,
@@ -36,10 +34,10 @@ from streams.monitor.state import (
     encode_watermark,
     free_key,
     is_tally,
-    parse_free,
     tally,
     watermark_key,
 )
+from streams.monitor.sweeping import Changes, Sweep, free_ms, with_changes
 from streams.monitor.tasks import Row
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
@@ -50,8 +48,6 @@ from streams.ports import Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Block, Detail, Lease, Put, Step
 
-Changes = dict[bytes, bytes]
-"""What a step changes of one partition's state, by key; an empty value takes the key away."""
 NO_DESK = NoDesk()
 FREED = 100
 """So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
@@ -91,8 +87,7 @@ class Monitoring:
         self._behind: dict[int, set[bytes]] = {}
         """Of each partition, the windows of which more was counted of what models saw than is published."""
         self._refused = Refused()
-        self._swept: dict[int, int] = {}
-        """Of each partition, the hour in which sealed windows were last looked for."""
+        self._sweep = Sweep(store, app.rules)
 
     def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
@@ -158,8 +153,8 @@ class Monitoring:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
-        self._partitions, self._known, self._timetable, self._swept = partitions, set(), Timetable(), {}
-        self._behind = {}
+        self._partitions, self._known, self._timetable, self._behind = partitions, set(), Timetable(), {}
+        self._sweep.assigned()
         self._observer.waiting(0)
         if HOME in partitions:
             self._desk.open()
@@ -259,86 +254,33 @@ class Monitoring:
             for identity, after in joined.known.items():
                 before = known.get(identity)
                 if before is None or before.prediction != after.prediction:
-                    changes[free_key(self._free_ms(after, now_ms), identity)] = b"\1"
+                    changes[free_key(free_ms(after, now_ms, rules), identity)] = b"\1"
             if encode_clock(now_ms) > encode_clock(was_ms):
                 changes[CLOCK] = encode_clock(now_ms)
-            self._free(
-                partition, decode_clock(encode_clock(max(now_ms, was_ms))), 2 * len(found) + FREED, changes, fates
-            )
+            clock_ms = decode_clock(encode_clock(max(now_ms, was_ms)))
+            self._sweep.free(partition, clock_ms, 2 * len(found) + FREED, changes, fates)
         self._observer.passed(Stage.PLAN)
-
-    def _free_ms(self, known: Known, now_ms: int) -> int:
-        """Return from when on an identity may be freed: when its window is, or, of labels alone, when theirs would be."""
-        sealed_ms = self.app.rules.sealed_ms(now_ms if known.prediction is None else known.prediction.event_ms)
-        assert sealed_ms is not None, "there is a retention"
-        return sealed_ms + SLACK_MS
-
-    def _free(self, partition: int, now_ms: int, limit: int, changes: Changes, fates: Counter[str]) -> None:
-        """Free identities whose time has come, and the windows that nothing can change any more; not too many at a time.
-
-        The time is the clock before the batch: what the batch was let into cannot be freed by it.
-        """
-        due: list[tuple[bytes, bytes]] = []
-        for key, _ in self._store.scan(partition, FREE):
-            at_ms, identity = parse_free(key)
-            if at_ms > now_ms or len(due) >= limit:
-                break
-            due.append((key, identity))
-        for (key, identity), value in zip(
-            due, self._get(partition, [identity for _, identity in due], changes), strict=True
-        ):
-            changes[key] = b""
-            if not value:
-                continue
-            known = decode(value)
-            if self._free_ms(known, now_ms) > now_ms and known.prediction is not None:
-                changes[free_key(self._free_ms(known, now_ms), identity)] = b"\1"
-                continue
-            changes[identity] = b""
-            if known.prediction is None:
-                fates["labels.early"] -= len(known.labels)
-                fates["labels.unmatched"] += len(known.labels)
-        if len(due) < limit:
-            self._free_windows(partition, now_ms, changes)
-
-    def _free_windows(self, partition: int, now_ms: int, changes: Changes) -> None:
-        """Free the rows of windows that are sealed, and published; what is published of them stays."""
-        hour = now_ms // HOUR_MS
-        if self._swept.get(partition) == hour:
-            return
-        self._swept[partition] = hour
-        for mark, value in self._store.scan(partition, PUBLISHED):
-            window = mark[1:]
-            event_ms = parse_window(window)[0].number * self.app.rules.grain_ms
-            if is_tally(window) or not self.app.rules.is_sealed(event_ms, now_ms - SLACK_MS - HOUR_MS):
-                continue
-            if decode_published(changes.get(mark, value)).dirty:
-                self._swept.pop(partition, None)  # it is looked for again, once it is published
-                continue
-            changes[mark] = b""
-            changes |= {key: b"" for key, _ in self._store.scan(partition, ROW + window)}
 
     def _count(
         self, partition: int, rows: Mapping[bytes, Row], changes: Changes, in_time: Container[bytes] = ()
     ) -> None:
         """Add to rows of the state, and mark their windows as changed; or as SEEN_MORE, where rows are what was seen in time."""
         keys = [ROW + key for key in rows]
-        for key, row, value in zip(keys, rows.values(), self._get(partition, keys, changes), strict=True):
+        for key, row, value in zip(
+            keys, rows.values(), with_changes(self._store, partition, keys, changes), strict=True
+        ):
             changes[key] = encode_row(row if value is None else tuple(map(int.__add__, decode_row(value), row)))
         kinds: dict[bytes, int] = {}
         for key in rows:
             window = key[:WINDOW_BYTES]
             mark, kind = PUBLISHED + window, SEEN_MORE if window in in_time else CHANGED
             kinds[mark] = max(kind, kinds.get(mark, kind))
-        for (key, kind), value in zip(kinds.items(), self._get(partition, [*kinds], changes), strict=True):
+        for (key, kind), value in zip(
+            kinds.items(), with_changes(self._store, partition, [*kinds], changes), strict=True
+        ):
             published = decode_published(value)
             if published.dirty < kind:
                 changes[key] = encode_published(published._replace(dirty=kind))
-
-    def _get(self, partition: int, keys: Sequence[bytes], changes: Changes) -> Iterator[bytes | None]:
-        """Return values as they are once the changes are made."""
-        for key, value in zip(keys, self._store.get(partition, keys), strict=True):
-            yield (changes[key] or None) if key in changes else value
 
     def _step(
         self,
@@ -388,7 +330,7 @@ class Monitoring:
         rows = dict(self._store.scan(partition, begin))
         rows |= {key: value for key, value in changes.items() if key.startswith(begin)}
         mark, name = PUBLISHED + window, SUBJECT + window[: len(TALLY)]
-        before, subject = self._get(partition, [mark, name], changes)
+        before, subject = with_changes(self._store, partition, [mark, name], changes)
         within = sorted((key[len(begin) :], value) for key, value in rows.items())
         names = None if is_tally(window) or subject is None else decode_subject(subject)
         behind = told.behind - {at for where, at in self._published if where == partition} - {window}
