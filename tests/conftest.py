@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from streams.dev import Stack, artifacts
@@ -92,11 +94,26 @@ def stack(
 
 @pytest.fixture(autouse=True)
 def _stack_stays_whole(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that stopped or killed a part of the stack, and failed before it started it again, do that."""
+    """After a test that stopped or killed a part of the stack, and failed before it started it again, do that.
+
+    The test's topics are deleted: a broker that is killed looks through all that it has when it starts again.
+    """
     stack: Stack | None = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
+    mine: str | None = request.getfixturevalue("unique") if "unique" in request.fixturenames else None
     yield
     if stack is not None:
         stack.start_missing()
+        if mine is not None:
+            _delete_topics(stack.bootstrap, mine)
+
+
+def _delete_topics(bootstrap: str, begin: str) -> None:
+    """Delete what begins so; a broker that does not answer now has them until the end."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    with contextlib.suppress(KafkaException):
+        found = [name for name in admin.list_topics(timeout=10).topics if name.startswith(begin)]
+        for future in (admin.delete_topics(found) if found else {}).values():
+            future.result()
 
 
 @pytest.fixture
