@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -22,6 +23,8 @@ from streams.dev import Stack, artifacts
 from streams.dev.java import find_java
 from streams.errors import SetupError
 from tests.faults.proxy import Proxy
+
+FAULTS = Path(__file__).parent / "faults"
 
 # No deadline: a shared machine stalls, and a stall is not a finding. A failure prints how to reproduce it.
 settings.register_profile("answeronce", deadline=None, print_blob=True)
@@ -38,8 +41,13 @@ def seed() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that needs the stack, directly or through another fixture, before `-m` selects."""
+    """Mark every test that needs the stack, directly or through another fixture, before `-m` selects.
+
+    Where tests run side by side, each file stays together, and the attacks never disturb each other.
+    """
     for item in items:
+        beside = "faults" if item.path.is_relative_to(FAULTS) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(beside))
         if isinstance(item, pytest.Function) and "stack" in item.fixturenames:
             item.add_marker(pytest.mark.kafka)
 
@@ -52,6 +60,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         java = find_java()
         for artifact in (artifacts.BROKER, artifacts.REGISTRY):
             artifacts.provide(artifact, java.program, print)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what attacks have found, where tests run side by side: what a test prints is not seen there."""
+    if not getattr(config.option, "numprocesses", None):
+        return
+    for report in terminalreporter.getreports("passed"):
+        if isinstance(report, pytest.TestReport) and report.when == "call":
+            for name, value in report.user_properties:
+                if name == "found":
+                    terminalreporter.write_line(str(value))
 
 
 SOONER = {

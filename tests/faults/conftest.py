@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streams.dev import Stack
-from tests.faults.results import Result, keep
+from tests.faults.results import Result, keep, line
 from tests.integration.application import QUICK, Application
 
 
@@ -42,7 +42,10 @@ def result(
     part = request.node.path.stem.removeprefix("test_")
 
     def say(claim: str, load: str, faults: str, outcome: str) -> None:
+        found = Result(part, request.node.originalname, claim, load, faults, outcome, seed)
+        keep(found)
+        request.node.user_properties.append(("found", line(found)))
         with capsys.disabled():
-            keep(Result(part, request.node.originalname, claim, load, faults, outcome, seed))
+            print(line(found))
 
     return say

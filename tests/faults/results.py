@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 KEPT_IN = "ANSWERONCE_RESULTS"
-"""Name of the file to which results are appended, as lines of JSON; unset: they are only printed."""
+"""Name of the file to which results are appended, as lines of JSON; unset: nothing is kept."""
 
 
 class Result(NamedTuple):
@@ -21,9 +21,13 @@ class Result(NamedTuple):
     seed: int
 
 
+def line(result: Result) -> str:
+    """Return a result for people."""
+    return f"[{result.test}: {result.load}; {result.faults}: {result.result}; seed {result.seed}]"
+
+
 def keep(result: Result) -> None:
-    """Print a result, and append it to the file that the environment names."""
-    print(f"[{result.test}: {result.load}; {result.faults}: {result.result}; seed {result.seed}]")
+    """Append a result to the file that the environment names."""
     if KEPT_IN in os.environ:
         with Path(os.environ[KEPT_IN]).open("a") as kept:
             kept.write(json.dumps(result._asdict()) + "\n")

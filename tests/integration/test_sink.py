@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.sink import KafkaSink
 from streams.records import TP, Block, Ended, Lease, Outcome, Put, Step
+from tests.integration.application import until
 
 
 class World:
@@ -127,6 +129,7 @@ def test_a_commit_made_slow_renews_the_producer(world: World) -> None:
 
     def frozen(*args: Any) -> Any:
         os.kill(broker, signal.SIGSTOP)
+        until(lambda: stands(broker), what="every thread of the broker to stop")
         thaw.start()
         assert commit is not None
         return commit(*args)
@@ -148,6 +151,12 @@ class _Slow:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
+
+
+def stands(pid: int) -> bool:
+    """Return whether all threads of a process are stopped: on a busy machine some run on for a while."""
+    states = {task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").glob("*/stat")}
+    return states == {"T"}
 
 
 def _with_commit(sink: KafkaSink, commit: Any, step: Step) -> Ended:
