@@ -21,7 +21,7 @@ demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the
 	@$(BIN)/streams demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
 
 test: $(VENV)/installed-test ## run the tests, on real brokers and real registries, two at a time
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadscope
 
 bench: $(VENV)/installed-test ## measure throughput, latency and recovery on this machine; JSON=file
 	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON))

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,8 +23,6 @@ from streams.dev import Stack, artifacts
 from streams.dev.java import find_java
 from streams.errors import SetupError
 from tests.faults.proxy import Proxy
-
-FAULTS = Path(__file__).parent / "faults"
 
 # No deadline: a shared machine stalls, and a stall is not a finding. A failure prints how to reproduce it.
 settings.register_profile("answeronce", deadline=None, print_blob=True)
@@ -41,13 +39,8 @@ def seed() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that needs the stack, directly or through another fixture, before `-m` selects.
-
-    Where tests run side by side, each file stays together, and the attacks never disturb each other.
-    """
+    """Mark every test that needs the stack, directly or through another fixture, before `-m` selects."""
     for item in items:
-        beside = "faults" if item.path.is_relative_to(FAULTS) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(beside))
         if isinstance(item, pytest.Function) and "stack" in item.fixturenames:
             item.add_marker(pytest.mark.kafka)
 
@@ -60,6 +53,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         java = find_java()
         for artifact in (artifacts.BROKER, artifacts.REGISTRY):
             artifacts.provide(artifact, java.program, print)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run side by side, each file stays together, and the attacks, which are one, never disturb each other."""
+    from xdist.scheduler import LoadScopeScheduling  # only there with `-n`
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "faults" if file.startswith("tests/faults/") else file
+
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
