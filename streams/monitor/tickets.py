@@ -93,6 +93,8 @@ def reconcile(
     """Return the tickets to write now: new ones, and those of which people would see something else. A second call, with what the
     first one returned, returns nothing.
 
+    A ticket is of the episode that its id was made of; else, since revisions move where episodes open, of one that it overlaps with.
+
     An open ticket that no episode stands for any more is closed, with a note that says so. Closed ones stay as they are.
 
     Args:
@@ -101,14 +103,19 @@ def reconcile(
         unheard: models of which nothing could be computed, so that `due` says nothing of them; their tickets stay as they are.
     """
     left = sorted(existing.values(), key=lambda ticket: (ticket.first_seen, ticket.opened, ticket.id))
+    wanted_ids = {id_of(wanted) for wanted in due}
+    named = {ticket.id: ticket for ticket in left if ticket.id in wanted_ids}
+    left = [ticket for ticket in left if ticket.id not in named]
     written = []
     for wanted in sorted(due, key=_order):
-        found = next((ticket for ticket in left if _same(ticket, wanted)), None)
+        name = id_of(wanted)
+        found = named.get(name) or next((ticket for ticket in left if _same(ticket, wanted)), None)
         if found is None:
-            opened = wanted._replace(id=id_of(wanted), revision=1)
+            opened = wanted._replace(id=name, revision=1)
             written.append(opened._replace(notes=_first_notes(opened)))
             continue
-        left.remove(found)
+        if found.id != name:
+            left.remove(found)
         renewed = _renewed(found, wanted)
         if renewed is not None:
             written.append(renewed)

@@ -116,6 +116,22 @@ def test_any_prefix_and_any_revision_ends_in_the_same_tickets(seed: int) -> None
     assert {ticket.id for ticket in reconcile({}, due(found, final))} == in_order.keys()
 
 
+def test_a_ticket_that_moved_on_is_again_of_the_episode_that_opened_it(seed: int) -> None:
+    """One episode, whose begin turns out calm, and then not, but to be another episode: two tickets, and no id is given twice."""
+    found, final = world(seed, *np.repeat([0.0, 2.0, 0.0, 2.0, 0.0], [3, 4, 6, 4, 5]).tolist())
+    gap = [*final[:7], *final[13:]]
+    moved = [*final[:3], *(window._replace(counts=final[0].counts) for window in final[3:7]), *final[13:]]
+    existing = applied({}, reconcile({}, due(found, gap)))
+    (one,) = existing
+    existing = applied(existing, reconcile(existing, due(found, moved)))
+    assert [(one, FIRST + 3, FIRST + 13)] == [
+        (ticket.id, ticket.opened // WEEK_MS, ticket.first_seen // WEEK_MS) for ticket in existing.values()
+    ]
+    written = reconcile(existing, due(found, final))
+    assert {one: FIRST + 3, id_of(written[1]): FIRST + 13} == {t.id: t.first_seen // WEEK_MS for t in written}
+    assert [] == reconcile(applied(existing, written), due(found, final))
+
+
 def test_a_revision_takes_drift_back_and_brings_it_again(seed: int) -> None:
     """Closed with a note, not erased; opened again with another, under its id; and closed tickets stay."""
     found, of = world(seed, 0.0, 0.0, 2.0)
