@@ -20,8 +20,8 @@ setup: $(VENV)/installed-test ## set up .venv with all that tests and demo need
 demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the middle; KEEP=1 leaves it up, JSON=file
 	@$(BIN)/streams demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
 
-test: $(VENV)/installed-test ## run the tests, on real brokers and real registries, two at a time
-	@$(BIN)/pytest -n 2 --dist loadscope
+test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry; JOBS=2: with two of each, side by side
+	@$(BIN)/pytest $(if $(JOBS),-n $(JOBS) --dist loadscope)
 
 bench: $(VENV)/installed-test ## measure throughput, latency and recovery on this machine; JSON=file
 	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON))

@@ -198,9 +198,16 @@ def test_between_two_assignments_a_worker_is_not_ready(application: Application)
     app.start("t-02")
     until(lambda: ask(app, "/livez", 2)[0] != 0, what="the newcomer's port")
     frozen.send_signal(signal.SIGSTOP)  # not sooner: its session must not end before the newcomer joins
-    until(lambda: ask(app, "/readyz") == (503, "waiting for an assignment\n"), what="the revocation")
+
+    def revoked() -> bool:
+        told, found = ask(app, "/readyz"), Scrape(app)
+        return told == (503, "waiting for an assignment\n") and {0.0} == {
+            found.value(Metric.ASSIGNED),
+            found.value(Metric.READY),
+        }
+
+    until(revoked, what="the revocation")
     assert 200 == ask(app, "/livez")[0]
-    assert 0.0 == Scrape(app).value(Metric.ASSIGNED) == Scrape(app).value(Metric.READY)
     until(lambda: each == ask(app, "/readyz") == ask(app, "/readyz", 2), what="the two share")
     assert first.poll() is None
 
