@@ -102,24 +102,22 @@ def reconcile(
         due: what there must be: all episodes of all models, and all troubles that are there now.
         unheard: models of which nothing could be computed, so that `due` says nothing of them; their tickets stay as they are.
     """
-    left = sorted(existing.values(), key=lambda ticket: (ticket.first_seen, ticket.opened, ticket.id))
-    wanted_ids = {id_of(wanted) for wanted in due}
-    named = {ticket.id: ticket for ticket in left if ticket.id in wanted_ids}
-    left = [ticket for ticket in left if ticket.id not in named]
+    in_order = sorted(existing.values(), key=lambda ticket: (ticket.first_seen, ticket.opened, ticket.id))
+    left = {ticket.id: ticket for ticket in in_order}
+    named = {name: left.pop(name) for name in map(id_of, due) if name in left}
     written = []
     for wanted in sorted(due, key=_order):
         name = id_of(wanted)
-        found = named.get(name) or next((ticket for ticket in left if _same(ticket, wanted)), None)
+        found = named.get(name) or next((ticket for ticket in left.values() if _same(ticket, wanted)), None)
         if found is None:
             opened = wanted._replace(id=name, revision=1)
             written.append(opened._replace(notes=_first_notes(opened)))
             continue
-        if found.id != name:
-            left.remove(found)
+        left.pop(found.id, None)
         renewed = _renewed(found, wanted)
         if renewed is not None:
             written.append(renewed)
-    over = (ticket for ticket in left if ticket.state is State.OPEN and ticket.subject not in unheard)
+    over = (ticket for ticket in left.values() if ticket.state is State.OPEN and ticket.subject not in unheard)
     return written + [_taken_back(ticket) for ticket in over]
 
 
@@ -197,8 +195,9 @@ def _first_notes(ticket: Ticket) -> tuple[str, ...]:
 
 
 def _taken_back(ticket: Ticket) -> Ticket:
-    over = "it is over" if ticket.kind is Kind.PIPELINE else None
-    note = f"closed: {over or 'windows were revised, and with them there was no reason to open it'}"
+    note = "closed: windows were revised, and with them there was no reason to open it"
+    if ticket.kind is Kind.PIPELINE:
+        note = "closed: it is over"
     return ticket._replace(
         state=State.CLOSED,
         closed=ticket.newest,

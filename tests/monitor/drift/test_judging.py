@@ -13,6 +13,7 @@ from streams.monitor.drift.episodes import chains
 from streams.monitor.drift.evidence import E_MAX, e_value
 from streams.monitor.drift.judging import judge, totals
 from streams.monitor.drift.ladder import STEPS, chance, declared, ladder
+from streams.monitor.drift.tolerance import ROWS_MIN
 from streams.monitor.drift.watch import MISSING, UNSEEN, VALUES, watches
 from streams.records import Floats, Ints
 from tests.monitor.drift.known import NUMBER, category, drawn, shares, watch, windows
@@ -177,3 +178,14 @@ def test_the_chance_is_that_of_the_tolerance_test(seed: int) -> None:
         p = float(ncx2.sf(size * found.psi, len(window) - 1, 0.02 * size))
         assert found.p == pytest.approx(p, abs=1e-4)
         assert found.e[0] <= e_value(p) + 1e-9
+
+
+def test_a_window_of_too_few_records_is_not_judged(seed: int) -> None:
+    """Nor is one without any; as many as there must be are."""
+    found = watch(drawn(np.random.default_rng(seed), shares(np.zeros(8)), 3_000))
+    window = np.zeros(found.counts.shape[1], np.int64)
+    assert () == judge(found, window).parts
+    window[1] = ROWS_MIN - 1
+    assert () == judge(found, window).parts
+    window[1] = ROWS_MIN
+    assert judge(found, window).parts
