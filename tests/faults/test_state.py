@@ -66,7 +66,7 @@ def answered(app: Application) -> None:
         if code is not None:
             assert code == StateError.code
             app.start(mutant="marks")
-        return app._is_drained()
+        return app.is_drained()
 
     until(done, 60, what="all answers")
 

@@ -275,12 +275,13 @@ class Application:
     def drained(self, seconds: float = 60.0) -> float:
         """Wait until everything that was sent is committed; return how long it took."""
         try:
-            return until(self._is_drained, seconds, what="the drain")
+            return until(self.is_drained, seconds, what="the drain")
         except AssertionError as error:
             logs = "\n".join(path.read_text()[-3_000:] for path in self.home.glob("*.log"))
             raise AssertionError(f"{error}\n{logs}") from None
 
-    def _is_drained(self) -> bool:
+    def is_drained(self) -> bool:
+        """Return whether everything that was sent is committed."""
         try:
             return self.lag() == 0
         except Unreachable:  # offsets of a pending transaction are waited for, and only a worker can end it
