@@ -11,6 +11,7 @@ from streams.avro.encode import Encoder
 from streams.avro.registry import Registry, framed
 from streams.config import Settings
 from streams.dedupe import salt
+from streams.durations import HOUR_MS
 from streams.kafka import client_version
 from streams.kafka.admin import Admin, Found
 from streams.kafka.changelog import KafkaChangelog
@@ -28,7 +29,7 @@ from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import HOUR_MS, agreed, contradictions, counting_contradictions, message_bytes, names, warnings
+from streams.topics import agreed, contradictions, counting_contradictions, message_bytes, names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""

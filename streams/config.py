@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from streams import layers
 from streams.complaints import complaints
+from streams.durations import HOUR_MS
 from streams.errors import ConfigError
 from streams.layers import Elsewhere, Given, Layer
 from streams.masking import Keys
@@ -119,12 +120,12 @@ class Monitor(Section):
     @property
     def grain_ms(self) -> int:
         """The length of the finest windows in milliseconds."""
-        return int(self.grain_hours * 3_600_000)
+        return int(self.grain_hours * HOUR_MS)
 
     @property
     def drift_ms(self) -> int | None:
         """The length of the windows that are compared with training, in milliseconds; None: that of the reference's blocks."""
-        return None if self.drift_hours is None else int(self.drift_hours * 3_600_000)
+        return None if self.drift_hours is None else int(self.drift_hours * HOUR_MS)
 
 
 class Model(Section):
@@ -144,7 +145,7 @@ class Dedupe(Section):
     @property
     def window_ms(self) -> int:
         """The window in milliseconds of broker append time."""
-        return int(self.window_hours * 3_600_000)
+        return int(self.window_hours * HOUR_MS)
 
 
 class BatchLimits(Section):

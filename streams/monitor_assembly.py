@@ -84,6 +84,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         labels=labels,
         features=settings.features,
         parts=settings.parts,
+        changelog=settings.monitor_changelog,
         dlq={labels: dlq},
         dlq_bytes={dlq: message_bytes(found[dlq])},
         topic_ids={topic: found[topic].topic_id for topic in (settings.results, settings.features, labels)},

@@ -3,6 +3,7 @@
 from streams.avro.schema import SchemaRefused, parse
 from streams.config import Labels, Settings
 from streams.contracts import Contract
+from streams.durations import HOUR_MS
 from streams.errors import ConfigError
 from streams.models.manifest import Manifest
 from streams.models.packages import describe
@@ -10,7 +11,6 @@ from streams.models.store import open_store
 from streams.monitor.reading import key_roles, unmet
 from streams.monitor.tasks import Binary, Multiclass, Regression, Task
 from streams.monitor.windows import Rules
-from streams.topics import HOUR_MS
 
 
 class Subject:

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from streams.errors import SetupError
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
 from streams.monitor.desk import HOME, Desk, NoDesk
@@ -17,6 +18,7 @@ from streams.monitor.state import (
     CLOCK,
     PUBLISHED,
     ROW,
+    RULES,
     SEEN_MORE,
     SUBJECT,
     TALLY,
@@ -30,10 +32,12 @@ from streams.monitor.state import (
     encode_clock,
     encode_published,
     encode_row,
+    encode_rules,
     encode_subject,
     encode_watermark,
     free_key,
     is_tally,
+    other_rules,
     tally,
     watermark_key,
 )
@@ -88,9 +92,12 @@ class Monitoring:
         """Of each partition, the windows of which more was counted of what models saw than is published."""
         self._refused = Refused()
         self._sweep = Sweep(store, app.rules)
+        self._ruled: set[int] = set()
+        """The partitions whose state says by which rules it is counted."""
 
     def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
+        self._ask()
         batch, read = rows.batch, self._refuse(events(rows, self.app), rows)
         partitions = [tp.partition for tp in batch.tps]
         mine: dict[int, list[Event]] = defaultdict(list)
@@ -130,15 +137,18 @@ class Monitoring:
         for partition, windows in self._changed.items():
             self._timetable.changed(partition, windows)
             self._behind.setdefault(partition, set()).update(at for at, kind in windows.items() if kind == SEEN_MORE)
+        self._ruled.update(step.puts)
         self._refused.committed(step)
         self._observer.waiting(len(self._timetable))
 
     def gap(self, tp: TP, committed: int, log_start: int, lease: Lease) -> Step:
         """Return the transaction that counts what retention deleted before it was read."""
+        self._check(tp.partition)
         what = self._what(tp.topic)
         changes: dict[int, Changes] = {tp.partition: {}}
         fates = {f"{what}.{Reason.GAP.name}": log_start - committed}
         self._count(tp.partition, tally(fates), changes[tp.partition])
+        self._rule(changes)
         puts = [Put(*change) for change in changes[tp.partition].items()]
         puts.append(frame_of(tp, log_start, self.app))
         return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {}, fates=fates)
@@ -153,7 +163,8 @@ class Monitoring:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
-        self._partitions, self._known, self._timetable, self._behind = partitions, set(), Timetable(), {}
+        self._partitions, self._known, self._ruled = partitions, set(), set()
+        self._timetable, self._behind = Timetable(), {}
         self._sweep.assigned()
         self._observer.waiting(0)
         if HOME in partitions:
@@ -293,7 +304,6 @@ class Monitoring:
         tickets: Sequence[Ticket],
     ) -> Step:
         """Return the transaction of some changes, with the windows and tickets that are due."""
-        self._ask()
         if tickets:
             blocks.append(self._written(tickets, changes.setdefault(HOME, {})))
         self._published, published = [], 0
@@ -308,6 +318,7 @@ class Monitoring:
             blocks.append(block)
             published += sizes(block)
             self._published.append((partition, window))
+        self._rule(changes)
         self._changed = {partition: _dirty(mine.items()) for partition, mine in changes.items()}
         read = {tp.partition for tp in ends}
         ends = {**self._stood([partition for partition in changes if partition not in read]), **ends}
@@ -316,6 +327,11 @@ class Monitoring:
             puts[tp.partition].append(frame_of(tp, offset, self.app))
         self._observer.passed(Stage.SETTLE)
         return Step(lease, blocks, puts, ends, {}, letters, fates)
+
+    def _rule(self, changes: Mapping[int, Changes]) -> None:
+        """Have each state say by which rules it is counted."""
+        for partition in changes.keys() - self._ruled:
+            changes[partition][RULES] = encode_rules(self.app.rules)
 
     def _told(self, partition: int, changes: Changes) -> Told:
         """Return what every part of this step says of its partition."""
@@ -354,9 +370,23 @@ class Monitoring:
                     stood[TP(topic, partition)] = parse_frame(Put(FRAME + topic.encode(), value))[1].next_offset
         return stood
 
+    def _check(self, partition: int) -> None:
+        (value,) = self._store.get(partition, [RULES])
+        if why := other_rules(value, self.app.rules):
+            app = self.app
+            raise SetupError(
+                f"what is in {app.changelog}[{partition}] was counted by other rules: {why}. Set it back; or have all that the "
+                f"topics still hold counted anew: stop every monitor, delete the topics {app.changelog} and {app.parts} and the "
+                f"group {app.group}, and run `streams topics apply`"
+            )
+
     def _ask(self) -> None:
-        """Ask the state of partitions that were just restored which windows have changed since they were published."""
+        """Ask the state of partitions that were just restored which windows have changed since they were published.
+
+        Raises: SetupError if it was counted by other rules.
+        """
         for partition in self._partitions - self._known:
+            self._check(partition)
             found = _dirty(self._store.scan(partition, PUBLISHED))
             self._timetable.changed(partition, found)
             self._behind[partition] = {window for window, kind in found.items() if kind == SEEN_MORE}

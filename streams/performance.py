@@ -3,18 +3,18 @@
 import math
 
 from streams.config import Settings
+from streams.durations import HOUR_MS
 from streams.errors import ConfigError
 from streams.kafka.admin import Admin
 from streams.monitor.merging import Merged, merged
 from streams.monitor.telling import Told, newest_ms, told
 from streams.monitored import Subject
 from streams.parts import read_parts
-from streams.topics import HOUR_MS
 
 
 def read(settings: Settings) -> Merged:
     """Return everything that is published now. Raises: SetupError, Unreachable."""
-    return merged(read_parts(settings, Admin(settings.kafka)))
+    return merged(read_parts(settings, Admin(settings.kafka)), settings.monitor.grain_ms)
 
 
 def performance(settings: Settings, span_hours: float | None = None, as_of_ms: int | None = None) -> list[Told]:

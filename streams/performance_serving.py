@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from streams import schemas_dir
 from streams.avro.read import Reader
@@ -16,15 +17,14 @@ from streams.metrics.performance import Sample, Which, text
 from streams.metrics.server import Page, serve
 from streams.monitor.drift.episodes import Memo
 from streams.monitor.drift.telling import Line
-from streams.monitor.merging import Part, merged
-from streams.monitor.state import Subject as Named
-from streams.monitor.state import is_tally, unchunked
+from streams.monitor.merging import Following, Merged, Part, block
+from streams.monitor.state import Subject, unchunked
 from streams.monitor.summary import Summaries
 from streams.monitor.telling import Told, told
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.verdicts import verdicts
-from streams.monitor.windows import DELAY, WINDOW_BYTES, Rules, Window, parse_window, window_key
-from streams.monitored import Subject
+from streams.monitor.windows import DELAY, Rules, parse_window
+from streams.monitored import Subject as Monitored
 from streams.records import TP
 from streams.ticketing import Packages, asked
 
@@ -32,71 +32,64 @@ READ_S, REST = 0.5, 10.0
 """How long records are waited for; and how long nothing is worked out after that took a time, as a multiple of it."""
 
 
+class _Rows(NamedTuple):
+    """What is kept of a part."""
+
+    packed: bytes
+    """Its rows; empty once they are forgotten."""
+    labelled: bool
+    """Whether they count a label."""
+
+
+def _rows(packed: bytes) -> _Rows:
+    return _Rows(packed, any(within[:1] == DELAY and row[0] > 0 for within, row in unchunked(packed)))
+
+
+def _without(rows: _Rows) -> _Rows:
+    return rows._replace(packed=b"")
+
+
 class Published:
-    """The last part of each key, as far as they have come."""
+    """The newest window of each subject, and the newest that is mature, as far as parts have come."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._parts: dict[bytes, dict[bytes, Part]] = {}
-        """Of each window, its parts by key."""
-        self._labelled: dict[bytes, set[bytes]] = {}
-        """Of each window, the keys of the parts that count a label."""
-        self._told: dict[bytes, int] = {}
-        """Of each subject the oldest window that can be told of from now on: of those before, the rows are forgotten."""
+        self._following = Following(_rows, rules.grain_ms)
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a part; None takes it away."""
-        if is_tally(key):
-            return
-        window = key[:WINDOW_BYTES]
-        parts, labelled = self._parts.setdefault(window, {}), self._labelled.setdefault(window, set())
-        parts.pop(key, None)
-        labelled.discard(key)
-        if part is not None:
-            at, _ = parse_window(window)
-            parts[key] = part if at.number >= self._told.get(at.subject, at.number) else {}
-            if any(within[:1] == DELAY and row[0] > 0 for within, row in unchunked(part["rows"])):
-                labelled.add(key)
+        self._following.take(key, part)
 
     def samples(self, absence: bytes | None) -> list[Sample]:
-        """Return the newest window of each subject, and the newest that is mature, if there is one.
+        """Return what is told of them; the rows of windows before a mature one are forgotten.
 
-        What is mature follows from the end of the newest window of anybody: nobody's clock is asked.
+        What is mature follows from the end of the newest window of anybody: nobody's clock is asked. What is mature stays so,
+        and the newest never becomes an older one.
         """
-        numbers: dict[bytes, list[int]] = {}
-        for window, parts in self._parts.items():
-            at, _ = parse_window(window)
-            if not parts:
-                continue
-            numbers.setdefault(at.subject, []).append(at.number)
-        if not numbers:
+        rules, windows = self._rules, dict[Subject, dict[int, bytes]]()
+        for window, subject in self._following.windows():
+            windows.setdefault(subject, {})[parse_window(window)[0].number] = window
+        if not windows:
             return []
-        rules = self._rules
-        as_of_ms = (max(map(max, numbers.values())) + 1) * rules.grain_ms
+        as_of_ms = (max(map(max, windows.values())) + 1) * rules.grain_ms
         samples = []
-        for subject, mine in numbers.items():
-            kept = [number for number in mine if number >= self._told.get(subject, number)]
-            mature = [number for number in kept if (number + 1) * rules.grain_ms + rules.horizon_ms <= as_of_ms]
+        for subject, mine in windows.items():
             wanted: dict[Which, int] = {"newest": max(mine)}
+            mature = [number for number in mine if (number + 1) * rules.grain_ms + rules.horizon_ms <= as_of_ms]
             if mature:
                 wanted["mature"] = max(mature)
-                self._forget(subject, mine, max(mature))
+                for number in mine:
+                    if number < max(mature):
+                        self._following.keep(mine[number], _without)
             for which, number in wanted.items():
-                parts = self._parts[window_key(Window(subject, number))]
-                lag_s = self._label_lag_s(subject, mine, as_of_ms) if which == "newest" else None
-                samples += [_sample(line, which, lag_s) for line in told(merged(parts), rules, 1, as_of_ms, absence)]
+                lag_s = self._label_lag_s(mine, as_of_ms) if which == "newest" else None
+                rows = (kept.packed for kept in self._following.kept(mine[number]))
+                one = Merged({subject: [block(mine[number], rows)]}, {})
+                samples += [_sample(line, which, lag_s) for line in told(one, rules, 1, as_of_ms, absence)]
         return samples
 
-    def _forget(self, subject: bytes, numbers: Sequence[int], mature: int) -> None:
-        """Forget the rows of windows before the newest mature one: what is mature stays so, and the newest never becomes an older one."""
-        self._told[subject] = mature
-        for number in numbers:
-            if number < mature:
-                parts = self._parts[window_key(Window(subject, number))]
-                parts.update({key: {} for key in parts})
-
-    def _label_lag_s(self, subject: bytes, numbers: Sequence[int], newest_ms: int) -> float | None:
-        labelled = [number for number in numbers if self._labelled[window_key(Window(subject, number))]]
+    def _label_lag_s(self, windows: Mapping[int, bytes], newest_ms: int) -> float | None:
+        labelled = [number for number, at in windows.items() if any(kept.labelled for kept in self._following.kept(at))]
         return (newest_ms - (max(labelled) + 1) * self._rules.grain_ms) / 1_000 if labelled else None
 
 
@@ -110,10 +103,10 @@ def _sample(line: Told, which: Which, label_lag_s: float | None) -> Sample:
 class Drift:
     """What is to be said of drift, and which tickets there are, as far as records have come."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Monitored) -> None:
         self._summaries = Summaries(subject.rules, subject.absence)
         self._asked, self._packages = asked(subject), Packages(subject.settings)
-        self._memory: dict[Named, Memo] = {}
+        self._memory: dict[Subject, Memo] = {}
         self._tickets: dict[bytes, Ticket] = {}
 
     def take(self, key: bytes, part: Part | None) -> None:
@@ -158,7 +151,7 @@ def drift_sample(line: Line) -> DriftSample:
 
 def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> None:
     """Follow and serve until told to stop. Raises: ConfigError, SetupError, Unreachable."""
-    subject = Subject(settings)
+    subject = Monitored(settings)
     published, drift, page = Published(subject.rules), Drift(subject), [text([])]
     tps = [TP(settings.parts, partition) for partition in range(settings.partitions)] + [TP(settings.tickets, 0)]
     schemas = {settings.parts: "performance_part", settings.tickets: "ticket"}

@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple
 
 from streams.beginning import Reads, begin_where_nothing_began, monitor, scorer, unbegun
 from streams.config import Settings
+from streams.durations import DAY_MS, HOUR_MS
 from streams.errors import SetupError
 from streams.kafka.admin import Admin, Found
 from streams.reasons import Reason
 from streams.records import TP
 from streams.registering import product_ids
 
-HOUR_MS = 3_600_000
 MESSAGE_BYTES = 1_048_588
 """The broker's default for the largest record batch of a topic."""
 DEAD_LETTER_ROOM = 64 * 1024
@@ -120,7 +120,7 @@ def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, 
         known = _longest([retention_ms, kept_ms])
         unread = Rule(
             "retention.ms",
-            str(known if known == FOREVER else known + 24 * HOUR_MS),
+            str(known if known == FOREVER else known + DAY_MS),
             at_least=True,
             breaks="how far labels were copied would be forgotten before they are gone, and they would be copied again",
         )
@@ -312,7 +312,7 @@ def _remembered(window_ms: int, longest_ms: int) -> tuple[Rule, ...]:
 
     Such a request is appended up to a window after the first one, and may lie unread for as long as it is kept.
     """
-    segment_ms = min(24 * HOUR_MS, max(HOUR_MS // 6, window_ms // 8))
+    segment_ms = min(DAY_MS, max(HOUR_MS // 6, window_ms // 8))
     enough = FOREVER if longest_ms == FOREVER else window_ms + longest_ms
     plenty = FOREVER if longest_ms == FOREVER else enough + segment_ms
     broken = "an answer would be forgotten before its window is over, and given a second time"

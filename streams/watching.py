@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from streams.config import Settings
+from streams.durations import HOUR_MS
 from streams.models.manifest import Manifest
 from streams.models.reference import Hashed, Reference
 from streams.monitor.drift.watch import Statistic, Watch, four_digits, watches
@@ -11,7 +12,6 @@ from streams.monitor.summary import Published
 from streams.monitor.verdicts import Asked, Package, verdicts
 from streams.monitor.windows import Rules
 from streams.monitored import task_of
-from streams.topics import HOUR_MS
 
 FEATURES_MAX, NAMES_MAX = 20, 5
 """So many features are told a line each; and so many are named in a sentence."""

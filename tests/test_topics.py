@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from streams.config import App, Dedupe, Labels, Model, Requests, Settings
+from streams.durations import HOUR_MS
 from streams.kafka.admin import Found
 from streams.topics import (
-    HOUR_MS,
     MESSAGE_BYTES,
     Lane,
     contradictions,

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "streams"
 
 HALL = {
     "records", "reasons", "errors", "ports", "config", "contracts", "dedupe", "frames", "headers", "packed", "packs",
-    "complaints",    "layers", "masking", "__init__",
+    "complaints",    "durations", "layers", "masking", "__init__",
 }  # fmt: skip
 """Top-level files that every room may import; they import only each other."""
 MAY: dict[str, set[str]] = {
@@ -53,7 +53,7 @@ OWNERS: dict[str, set[str]] = {
 """The only rooms that may import a library."""
 SCHEMA_REGISTRY_CLIENT = "avro/registry_client.py"
 """The one file outside `kafka/` that may import confluent_kafka.schema_registry."""
-PURE = ["pipeline", "dedupe", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "rekeying", "suspects", "monitor", "monitoring"] + [
+PURE = ["pipeline", "dedupe", "durations", "frames", "packs", "headers", "complaints", "layers", "masking", "records", "reasons", "contracts", "recovery", "loop", "scoring", "rekeying", "suspects", "monitor", "monitoring"] + [
     f"avro/{name}" for name in ("schema", "properties", "json_values", "decode", "cursor", "bits", "checks", "canonical")
 ] + [f"avro/{name}" for name in ("rules", "encode", "scatter", "evolution", "acceptance")] + ["models/features", "models/rows", "models/external_data", "models/binning", "models/reference"] + [
     "showing", "doctor/findings", "doctor/clock"] + [

@@ -16,6 +16,7 @@ import polars as pl
 from streams.avro import schema
 from streams.contracts import Contract
 from streams.demo import data
+from streams.durations import DAY_MS
 from streams.models import lightgbm, manifest, reference, rows
 from streams.models.features import Features
 from streams.models.manifest import Feature
@@ -38,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "num_threads": 1,
     "verbose": -1,
 }
-WEEK_MS = 7 * 86_400_000
+WEEK_MS = 7 * DAY_MS
 
 
 class Trained(NamedTuple):

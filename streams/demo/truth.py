@@ -17,6 +17,7 @@ from streams.avro.encode import encode_one
 from streams.demo.stage import LABELS, Stage
 from streams.demo.workers import INSTANCE, Service
 from streams.drift import is_told
+from streams.durations import HOUR_MS
 from streams.errors import Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.produce import RequestProducer
@@ -37,7 +38,6 @@ NAME = "monitor"
 WEEK_HOURS = 168.0
 DOUBLED, CORRECTED, WITHDRAWN, UNKNOWN = 500, 300, 50, 100
 """How many labels come twice, are wrong at first, are withdrawn and said again; and how many are of nobody's flights."""
-HOUR_MS = 3_600_000
 WAIT_S, TURN_S = 60.0, 0.1
 
 

@@ -21,6 +21,8 @@ class App(Reads):
     """The topic of what models saw."""
     parts: str
     """The topic that windows are published to."""
+    changelog: str
+    """The topic of the state."""
     rules: Rules
     truth: str
     """The field of a label that says what came true."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
+from streams.durations import DAY_MS
 from streams.monitor.labels import NOTHING, Fate, Known, Label, Prediction, labelled, predicted
 from streams.monitor.tasks import Row
 from streams.monitor.windows import Rules, changes
@@ -31,7 +32,7 @@ class When(Enum):
     """It lies more than FUTURE_MS ahead."""
 
 
-FUTURE_MS = 24 * 3_600_000
+FUTURE_MS = DAY_MS
 
 
 def when(event: Prediction | Label, append_ms: int, clock_ms: int, rules: Rules) -> When:
@@ -46,7 +47,7 @@ def when(event: Prediction | Label, append_ms: int, clock_ms: int, rules: Rules)
     return When.OLD if rules.is_sealed(time_ms, max(append_ms, clock_ms - SLACK_MS)) else When.NOW
 
 
-SLACK_MS = 24 * 3_600_000
+SLACK_MS = DAY_MS
 """State is freed so long after it is sealed, by the clock of its partition: one topic may be read before the other."""
 
 

@@ -3,7 +3,7 @@
 Of each key the last part counts, so a reader may begin anywhere that a compacted topic is whole; the parts of partitions add up.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from streams.monitor.performance.report import Block
@@ -43,14 +43,15 @@ class Following(Generic[T]):
     """What is published, followed: each part replaces the last one under its key.
 
     A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there of it
-    counts.
+    counts. Parts of windows of another length, from before that was changed, are passed over: their numbers are of other times.
 
     Args:
         kept: what is kept of a part's rows.
+        grain_ms: how long a window is.
     """
 
-    def __init__(self, kept: Callable[[bytes], T]) -> None:
-        self._kept = kept
+    def __init__(self, kept: Callable[[bytes], T], grain_ms: int) -> None:
+        self._kept, self._grain_ms = kept, grain_ms
         self._parts: dict[bytes, dict[bytes, _Kept[T]]] = {}
         """Of each window its parts by key."""
         self._tally: dict[bytes, bytes] = {}
@@ -64,7 +65,7 @@ class Following(Generic[T]):
         window = key[:WINDOW_BYTES]
         self._tally.pop(key, None)
         self._parts.get(window, {}).pop(key, None)
-        if part is None:
+        if part is None or part["grain_ms"] != self._grain_ms:
             return
         if window == _TALLY:
             self._tally[key] = part["rows"]
@@ -91,6 +92,11 @@ class Following(Generic[T]):
     def kept(self, window: bytes) -> list[T]:
         """Return what is kept of each part of a window."""
         return [part.rows for part in self._parts.get(window, {}).values()]
+
+    def keep(self, window: bytes, change: Callable[[T], T]) -> None:
+        """Keep something else of each part of a window, less for instance."""
+        parts = self._parts.get(window, {})
+        parts.update({key: part._replace(rows=change(part.rows)) for key, part in parts.items()})
 
     def revision(self, window: bytes) -> int:
         """Return how often a window's parts were published, in all."""
@@ -128,13 +134,17 @@ def rows_of(packed: bytes) -> dict[bytes, Row]:
     return dict(unchunked(packed))
 
 
-def merged(parts: Mapping[bytes, Part]) -> Merged:
+def block(window: bytes, parts: Iterable[bytes]) -> Block:
+    """Return what the rows of a window's parts add up to."""
+    return Block(parse_window(window)[0].number, added(map(rows_of, parts)))
+
+
+def merged(parts: Mapping[bytes, Part], grain_ms: int) -> Merged:
     """Return what some parts add up to, by key; see `Following`."""
-    following = Following(bytes)
+    following = Following(bytes, grain_ms)
     for key, part in parts.items():
         following.take(key, part)
     subjects: dict[Subject, list[Block]] = {}
     for window, subject in following.windows():
-        rows = added(map(rows_of, following.kept(window)))
-        subjects.setdefault(subject, []).append(Block(parse_window(window)[0].number, rows))
+        subjects.setdefault(subject, []).append(block(window, following.kept(window)))
     return Merged(dict(sorted(subjects.items(), key=lambda item: str(item[0]))), following.tally())

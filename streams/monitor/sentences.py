@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from streams.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.monitor.drift.episodes import CLOSE_AFTER, Episode
 from streams.monitor.drift.judging import Bin, Judged, Part
 from streams.monitor.drift.watch import MISSING, UNSEEN
-from streams.monitor.state import HOUR_MS, Subject
+from streams.monitor.state import Subject
 from streams.monitor.ticket import Kind, Ticket
 
-DAY_MS, WEEK_MS = 24 * HOUR_MS, 168 * HOUR_MS
-_LENGTHS = ((WEEK_MS, "week"), (DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1_000, "second"), (1, "ms"))
+WEEK_MS = 7 * DAY_MS
+_LENGTHS = ((WEEK_MS, "week"), (DAY_MS, "day"), (HOUR_MS, "hour"), (MINUTE_MS, "minute"), (1_000, "second"), (1, "ms"))
 ERROR_RATE = "error_rate"
 """The name of the risk that is the share of wrong picks."""
 

@@ -10,6 +10,7 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     k + id of a ticket               the ticket, as it was published last (of the partition HOME only)
     m + partition of requests        the latest plausible event time that was counted of it, in milliseconds
     t + hour + identity              when an identity may be freed, in hours since 1970
+    r                                the rules by which all this is counted, as JSON
     a                                the clock: when the newest record that was read was appended, in whole minutes
 
 A value is never empty: an empty one takes the key away. A window of the subject TALLY, and number 0, counts records by what became of them; it is published
@@ -22,16 +23,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from streams.durations import HOUR_MS, MINUTE_MS
 from streams.monitor.tasks import Row
-from streams.monitor.windows import Window, window_key
+from streams.monitor.windows import Rules, Window, window_key
 
-SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK, TICKET = b"s", b"w", b"p", b"t", b"a", b"m", b"k"
+SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK, TICKET, RULES = b"s", b"w", b"p", b"t", b"a", b"m", b"k", b"r"
 TALLY = bytes(8)
 CHUNK_BYTES = 256 << 10
 _PUBLISHED = struct.Struct(">BHI")
 _HOUR = struct.Struct(">Q")
 _TIME = struct.Struct(">q")
-HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 _PART = struct.Struct(">IH")
 ROWS = 4_096
 """So many rows, and their bytes, are remembered: most are a score's first prediction, or its first label."""
@@ -120,6 +121,20 @@ def encode_clock(now_ms: int) -> bytes:
 def decode_clock(data: bytes | None) -> int:
     """Return the clock in milliseconds; it begins in 1970."""
     return 0 if data is None else int(_TIME.unpack(data)[0]) * MINUTE_MS
+
+
+def encode_rules(rules: Rules) -> bytes:
+    """Return what an identity's contribution depends on. Under other rules more would be taken away than was ever added."""
+    hours = {"grain_hours": rules.grain_ms / HOUR_MS, "horizon_hours": rules.horizon_ms / HOUR_MS}
+    return json.dumps({**hours, "model": str(rules.task)}).encode()
+
+
+def other_rules(data: bytes | None, rules: Rules) -> str | None:
+    """Return how the rules of a state differ from these; None: not at all, or nothing was counted yet."""
+    if data is None or data == encode_rules(rules):
+        return None
+    was, now = json.loads(data), json.loads(encode_rules(rules))
+    return ", ".join(f"{name} was {was[name]} and is {now[name]}" for name in now if was[name] != now[name])
 
 
 class Subject(NamedTuple):

@@ -145,22 +145,17 @@ def _losses(rows: Mapping[bytes, Row], task: Task, absence: bytes | None) -> Los
 
 
 class Summaries:
-    """What is published, followed and summarised; a part or a window at a time, so that nobody waits for it long.
-
-    Parts of windows of another length, from before that was changed, are passed over: their numbers are of other times.
-    """
+    """What is published, followed and summarised; a part or a window at a time, so that nobody waits for it long."""
 
     def __init__(self, rules: Rules, absence: bytes | None) -> None:
-        self._rules = rules
-        self._following = Following(lambda rows: piece(rows_of(rows), rules.task, absence))
+        self._following = Following(lambda rows: piece(rows_of(rows), rules.task, absence), rules.grain_ms)
         self._waiting: deque[tuple[bytes, Part | None]] = deque()
         self._stale: dict[bytes, None] = {}
         self._known: dict[bytes, Summary] = {}
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a record, in `refresh`; None takes the part away."""
-        if part is None or part["grain_ms"] == self._rules.grain_ms:
-            self._waiting.append((key, part))
+        self._waiting.append((key, part))
 
     @property
     def waiting(self) -> int:

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from streams.durations import HOUR_MS
 from streams.monitor.joining import SLACK_MS
 from streams.monitor.labels import Known, decode
 from streams.monitor.state import (
     FREE,
-    HOUR_MS,
     PUBLISHED,
     ROW,
     decode_published,

@@ -29,7 +29,7 @@ KEY_BYTES = 5
 
 
 class Task(Protocol):
-    """What a window keeps of a model's predictions."""
+    """What a window keeps of a model's predictions; as text it says which kind and which classes."""
 
     def fits(self, truth: bytes) -> bool:
         """Return whether this can be the truth of a prediction."""
@@ -48,6 +48,9 @@ class Binary(NamedTuple):
         """Return what was said, of the score's key."""
         return key.to_bytes(KEY_BYTES, "big")
 
+    def __str__(self) -> str:
+        return f"binary ({_names(self)})"
+
     def fits(self, truth: bytes) -> bool:
         """Return whether it is one of the classes."""
         return truth in self
@@ -61,6 +64,9 @@ class Multiclass(NamedTuple):
     """Classes in the model's order. `said` is which was picked, and the probability of each as a float32."""
 
     classes: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        return f"multiclass ({_names(self.classes)})"
 
     def said(self, picked: int, probabilities: list[float]) -> bytes:
         """Return what was said."""
@@ -89,6 +95,9 @@ class Multiclass(NamedTuple):
 class Regression(NamedTuple):
     """A number. `said` and truth are float64s, big-endian."""
 
+    def __str__(self) -> str:
+        return "regression"
+
     def said(self, value: float) -> bytes:
         """Return what was said, or a truth. Raises: ValueError if it cannot be added up."""
         fixed(value)
@@ -107,3 +116,7 @@ class Regression(NamedTuple):
         if truth is None:
             return {b"r": (1, 0, 0, 0, 0, 0)}
         return {b"r": (0, *pair(*_NUMBER.unpack(said), *_NUMBER.unpack(truth)))}
+
+
+def _names(classes: tuple[bytes, ...]) -> str:
+    return ", ".join(name.decode("utf-8", "replace") for name in classes)

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streams.durations import HOUR_MS
 from streams.models.manifest import Manifest
 from streams.models.reference import Hashed
 from streams.monitor.drift.episodes import Chain, Loss, Memo, Window, chains, losses
 from streams.monitor.drift.watch import Watch, watches
 from streams.monitor.features import HASH_BYTES
 from streams.monitor.sentences import moment
-from streams.monitor.state import HOUR_MS, Subject
+from streams.monitor.state import Subject
 from streams.monitor.summary import Losses, Published, Summary, total
 from streams.monitor.ticket import Kind, State, Ticket
 from streams.monitor.tickets import Context, Trouble, drift_tickets, pipeline_tickets, reconcile, risk_tickets

@@ -14,14 +14,17 @@ from streams.monitor.features import is_seen
 from streams.monitor.joining import SLACK_MS
 from streams.monitor.labels import decode
 from streams.monitor.state import (
+    CLEAN,
     CLOCK,
     PUBLISHED,
     ROW,
+    RULES,
     Published,
     decode_clock,
     decode_published,
     decode_row,
     is_tally,
+    other_rules,
     unchunked,
 )
 from streams.monitor.tasks import Row
@@ -154,17 +157,14 @@ def judge(
             elif (total := sum(count or 0 for count in found)) != told:
                 violations.append(f"MISCOUNTED {at}: {total:,} records were read, and {told:,} are counted")
         of_predictions = {key: row for key, row in rows.items() if not is_tally(key) and not is_seen(key)}
-        should = state.counted(rules)
-        differ = {
-            key[:WINDOW_BYTES]
-            for key in of_predictions.keys() | should.keys()
-            if of_predictions.get(key) != should.get(key)
-        }
-        violations += [
-            f"WINDOW_DIFFERS partition {state.partition}, window {key.hex()}"
-            for key in sorted(differ)
-            if not state.freed(key, rules)
-        ]
+        if why := other_rules(state.values.get(RULES), rules):
+            unchecked.append(f"partition {state.partition} was counted by other rules: {why}")
+        else:
+            violations += [
+                f"WINDOW_DIFFERS partition {state.partition}, window {key.hex()}"
+                for key in sorted(_differ(of_predictions, state.counted(rules)))
+                if not state.freed(key, rules)
+            ]
         by_window: dict[bytes, dict[bytes, Row]] = {}
         for key, row in rows.items():
             by_window.setdefault(key[:WINDOW_BYTES], {})[key] = row
@@ -175,8 +175,13 @@ def judge(
                 violations.append(f"PART_DIFFERS partition {state.partition}, window {window.hex()}")
         identities += sum(key[:1] == ENTRY for key in state.values)
         windows |= {key[:WINDOW_BYTES] for key in of_predictions}
-        waiting += sum(stand.dirty for stand in stands.values())
+        waiting += sum(stand.dirty != CLEAN for stand in stands.values())
     return LabelReport(tally, identities, len(windows), waiting, tuple(violations), tuple(unchecked))
+
+
+def _differ(rows: Mapping[bytes, Row], should: Mapping[bytes, Row]) -> set[bytes]:
+    """Return the windows in which rows are not as they should be."""
+    return {key[:WINDOW_BYTES] for key in rows.keys() | should.keys() if rows.get(key) != should.get(key)}
 
 
 def _by_partition(parts: Mapping[bytes, Part]) -> dict[tuple[int, bytes], tuple[int, dict[bytes, Row]]]:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from scipy.stats import mannwhitneyu
 
 from streams.avro.encode import encode_one
@@ -223,3 +225,41 @@ def test_labels_of_any_version_of_the_contract_count(monitored: Monitored) -> No
     assert tally["results.predicted"] == 4
     assert tally["labels.NOT_ACCEPTED"] == 1
     assert tally.get("labels.applied", 0) + tally.get("labels.early", 0) == 3
+
+
+def test_under_other_rules_everything_is_counted_anew(monitored: Monitored) -> None:
+    """A horizon that was changed stops the monitor, which says what to do; and that works."""
+    app = monitored
+    app.predict(Predicted(f"r{number}", 0.7, 0, "late") for number in range(9))
+    app.label(Said(f"r{number}", True, 3_600_000 * number) for number in range(9))
+    app.monitor(1)
+    until(lambda: sum(read(app.settings).tally.values()) == 18, 30, what="the tally")
+    app.stop()
+    text = app.config.read_text()
+    app.config.write_text(text.replace("[labels]\n", "[labels]\nhorizon_hours = 3.5\n"))
+    settings = load(app.config)
+    assert app.monitor(1).wait(30) == SetupError.code
+    log = (app.home / "supervisor-m.log").read_text()
+    assert re.search(r"counted by other rules: horizon_hours was [\d.]+ and is 3.5\. Set it back", log), log
+    report = verify_labels(settings, Subject(settings).rules)
+    assert (3, 2) == (report.exit_code, len(report.unchecked)), report.lines()
+    admin = AdminClient({"bootstrap.servers": app.stack.bootstrap})
+
+    def gone() -> bool:
+        """The worker that stopped is a member until its session ends."""
+        with suppress(KafkaException):
+            admin.delete_consumer_groups([settings.monitor_group])[settings.monitor_group].result(20)
+            return True
+        return False
+
+    until(gone, 20, what="the end of its session")
+    for future in admin.delete_topics([settings.monitor_changelog, settings.parts]).values():
+        future.result(20)
+    assert main(["topics", "apply", "-c", str(app.config)]) == 0
+    app.monitor(1)
+    until(lambda: sum(read(settings).tally.values()) == 18, 30, what="the tally")
+    (line,) = performance(settings)
+    assert (9, 4) == (line.report.predictions, line.report.labelled), "labels of the first three and a half hours"
+    app.stop()
+    report = verify_labels(settings, Subject(settings).rules)
+    assert report.exit_code == 0, report.lines()

@@ -74,6 +74,7 @@ def app(partitions: int, **changes: Any) -> App:
         features=FEATURES,
         labels=LABELS,
         parts=PARTS,
+        changelog="loans.monitor.changelog",
         dlq={LABELS: f"{LABELS}.dlq"},
         dlq_bytes={f"{LABELS}.dlq": 1_048_588},
         topic_ids={RESULTS: b"R" * 16, LABELS: b"L" * 16, FEATURES: b"F" * 16},

@@ -1,7 +1,9 @@
 """The monitor as a fold: the same counts for any partitioning, order and cut, and a name for whatever became of a record."""
 
 import random
+import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +15,15 @@ from streams.avro.encode import encode_one
 from streams.avro.schema import parse
 from streams.contracts import Reading
 from streams.dedupe import identities
+from streams.errors import SetupError
 from streams.headers import label_headers
 from streams.monitor.labels import Label
 from streams.monitor.reading import events
-from streams.monitor.windows import DELAY, MISFIT, Window, window_key
+from streams.monitor.tasks import Binary, Multiclass, Regression
+from streams.monitor.windows import DELAY, MISFIT, Rules, Window, window_key
 from streams.pipeline import read
 from streams.reasons import Reason
-from streams.records import Lease, Origin
+from streams.records import TP, Lease, Origin
 from tests.monitor.stream import (
     HOUR_MS,
     LABEL_SCHEMA,
@@ -99,6 +103,50 @@ def test_a_new_worker_goes_on_with_what_is_not_published_yet() -> None:
     monitor.begin()
     monitor.rest()
     assert monitor.windows() == run(SIMPLE).windows()
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        (RULES._replace(grain_ms=HOUR_MS // 4), "grain_hours was 1.0 and is 0.25"),
+        (RULES._replace(horizon_ms=48 * HOUR_MS), "horizon_hours was 24.0 and is 48.0"),
+        (RULES._replace(task=Binary(b"lost", b"kept")), "model was binary (kept, lost) and is binary (lost, kept)"),
+        (RULES._replace(task=Regression()), "model was binary (kept, lost) and is regression"),
+        (RULES._replace(task=Multiclass((b"kept", b"lost"))), "and is multiclass (kept, lost)"),
+    ],
+    ids=["grain", "horizon", "classes", "kind", "of-two"],
+)
+def test_what_was_counted_by_other_rules_is_left_alone(rules: Rules, why: str) -> None:
+    """An identity would take away from its window what it never added; the monitor stops, and verify does not judge."""
+    monitor = Monitor(2)
+    monitor.feed(SIMPLE)
+    monitor.app = replace(monitor.app, rules=rules)
+    monitor.begin()
+    with pytest.raises(SetupError, match=re.escape(why)):
+        monitor.rest()
+    monitor.begin()
+    with pytest.raises(
+        SetupError, match=r"delete the topics loans\.monitor\.changelog and loans\.performance\.parts and the"
+    ):
+        monitor.feed(SIMPLE)
+    monitor.begin()
+    tp = TP(LABELS, 0)
+    with pytest.raises(SetupError):
+        monitor.fold.gap(tp, monitor.positions[tp], monitor.positions[tp] + 1, Lease(1, None))
+    report = monitor.verdict()
+    assert (3, ()) == (report.exit_code, report.violations)
+    assert why in report.unchecked[0]
+
+
+def test_how_long_windows_are_revised_may_be_changed() -> None:
+    """It decides when what is known is let go, and nothing about what it adds up to."""
+    monitor = Monitor()
+    monitor.feed(SIMPLE)
+    monitor.app = replace(monitor.app, rules=RULES._replace(retention_ms=1_000 * HOUR_MS))
+    monitor.begin()
+    monitor.feed([label("a", "kept", 10 * HOUR_MS)])
+    monitor.rest()
+    assert monitor.verdict().exit_code == 0
 
 
 def test_a_window_is_published_so_often_and_no_more() -> None:

@@ -20,7 +20,7 @@ LABELLED = [
 
 def published(monitor: Monitor) -> Merged:
     """Return what the parts add up to."""
-    return merged(monitor.decoded())
+    return merged(monitor.decoded(), HOUR_MS)
 
 
 def test_spans_add_up() -> None:
