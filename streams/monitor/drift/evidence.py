@@ -8,7 +8,6 @@ before it. A reference that all windows share breaks that condition a little; th
 """
 
 import math
-from collections.abc import Iterable, Iterator
 
 E_MAX = 1e6
 """An e-value is capped: a p-value of 0 is a matter of floating point, and the cap only makes a ticket later."""
@@ -35,16 +34,3 @@ def threshold(mean_windows: float, features: int) -> float:
     the mean number of windows until any false ticket is at least `mean_windows`.
     """
     return mean_windows * features
-
-
-def detector(e_values: Iterable[float | None], begin: float = 0.0) -> Iterator[float]:
-    """Yield what Shiryaev and Roberts' detector has after each e-value: M = e (M + 1).
-
-    A window that cannot be judged (None) leaves it as it is. A window that is revised changes all that follow, so the chain is
-    computed anew from the final windows, and does not depend on when they were revised.
-    """
-    found = begin
-    for e in e_values:
-        if e is not None:
-            found = e * (found + 1.0)
-        yield found

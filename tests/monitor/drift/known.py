@@ -1,6 +1,6 @@
 """Features whose law is known: references of some blocks, and windows, drawn from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,14 @@ def shares(shift: Floats, scale: float = 1.0, missing: float = 0.0) -> Floats:
     bounds = np.array([-np.inf, *EDGES, np.inf])
     cells = np.diff(norm.cdf(bounds[None, :], shift[:, None], scale), axis=1) * (1.0 - missing)
     return np.concatenate([np.full((len(cells), 1), missing), cells], axis=1)
+
+
+def detector(e_values: Iterable[float]) -> Iterator[float]:
+    """Yield what Shiryaev and Roberts' detector has after each e-value, by its definition: M = e (M + 1)."""
+    found = 0.0
+    for e in e_values:
+        found = e * (found + 1.0)
+        yield found
 
 
 def drawn(chance: np.random.Generator, rows: Floats, n: int) -> Ints:

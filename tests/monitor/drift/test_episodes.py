@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from streams.monitor.drift.episodes import CLOSE_AFTER, Chain, Loss, Memo, Window, chains, losses
-from streams.monitor.drift.evidence import detector
 from streams.monitor.drift.judging import judge
 from streams.monitor.drift.risk import factors
 from streams.monitor.drift.watch import Watch
 from streams.records import Ints
-from tests.monitor.drift.known import category, drawn, shares, watch, windows
+from tests.monitor.drift.known import category, detector, drawn, shares, watch, windows
 
 MEAN = 1_000.0
 

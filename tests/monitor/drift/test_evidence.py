@@ -8,10 +8,11 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binomtest, norm
 
-from streams.monitor.drift.evidence import E_MAX, detector, e_value, threshold
+from streams.monitor.drift.evidence import E_MAX, e_value, threshold
 from streams.monitor.drift.ladder import FLOOR, chance, declared, ladder
 from streams.monitor.drift.tolerance import BLOCKS_MIN
 from streams.records import Floats, Ints
+from tests.monitor.drift.known import detector
 
 CELLS = 10
 EDGES = norm.ppf(np.linspace(0, 1, CELLS + 1))
@@ -55,14 +56,6 @@ def test_an_e_value_has_a_mean_of_one() -> None:
     assert values == sorted(values, reverse=True)
     with pytest.raises(ValueError, match="no probability"):
         e_value(float("nan"))
-
-
-def test_the_chain_is_the_detector_and_passes_over_what_cannot_be_judged() -> None:
-    """M = e (M + 1), begun anywhere."""
-    first, second = e_value(0.2), e_value(0.03)
-    assert list(detector([first, None, second])) == pytest.approx([first, first, second * (first + 1)])
-    assert list(detector([second], begin=first)) == pytest.approx([second * (first + 1)])
-    assert threshold(1_000, 13) == 13_000
 
 
 @pytest.mark.parametrize(("n", "power"), [(500, 0.38), (2_000, 0.91)])

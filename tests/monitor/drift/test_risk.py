@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from streams.monitor.drift.evidence import detector
 from streams.monitor.drift.risk import factors
 from streams.records import Floats
+from tests.monitor.drift.known import detector
 
 ALLOWED, ALARM, BLOCKS = 0.12, 500.0, 500
 
