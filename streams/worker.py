@@ -34,6 +34,9 @@ log = structlog.get_logger()
 JOIN_S, LISTEN_S = 2.0, 0.1
 """How long a worker that begins may take from its first look at the transaction coordinator to its place in the group; and
 how often one that was fenced looks whether that was it."""
+UNNEEDED = "pandas", "sklearn", "dask", "pyarrow", "matplotlib"
+"""What LightGBM imports for other users where it is installed, as beside a training script: a restart after a crash would wait
+half a second and more for it."""
 GARBAGE_TURNS = 100
 """Reference cycles are looked for between turns, and so often. By itself the collector would walk through every batch
 again and again while it is worked on: a tenth of the worker's time, for nothing."""
@@ -95,6 +98,8 @@ def _listen(source: "Source", seconds: float, wait: Callable[[float], bool]) -> 
 def main(kind: str, config: Path, name: str, flags: Sequence[str] = ()) -> int:
     """Run one slot's worker; return its exit code."""
     to_stderr()
+    for unneeded in UNNEEDED:
+        sys.modules.setdefault(unneeded, None)  # type: ignore[arg-type]  # an import of it fails, as if it were not there
     structlog.contextvars.bind_contextvars(slot=name)
     stopping = threading.Event()
 
