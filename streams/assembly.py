@@ -20,7 +20,7 @@ from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
 from streams.metrics.meter import Meter
-from streams.models.packages import Loaded, load, unaccepted
+from streams.models.packages import Loaded, describe, load, unaccepted
 from streams.models.store import open_store
 from streams.pipeline import App, Fold, Watching
 from streams.ports import Contracts, Edges, Observer
@@ -67,11 +67,12 @@ class Parts(NamedTuple):
 def preflight(settings: Settings) -> list[str]:
     """Check, before any worker starts, that topics, contracts and model are there and do not contradict the guarantee.
 
-    Returns: warnings. Raises: SetupError, ConfigError, which say what to do.
+    The model is not loaded, which each worker does, with its golden rows. Returns: warnings. Raises: SetupError, ConfigError, which say what to do.
     """
     found = _topics(settings)
     product_ids(settings)
-    return [*warnings(settings, found), *unaccepted(_model(settings), settings)]
+    about, accepts, _ = describe(open_store(settings.model.store), settings.model.name, settings.model.version)
+    return [*warnings(settings, found), *unaccepted(about, accepts, settings)]
 
 
 def observe(settings: Settings, slot: Slot, port: int | None) -> Meter:

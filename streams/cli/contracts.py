@@ -81,7 +81,7 @@ def models_register(
         say(line)
     if (found.name, found.version) != (settings.model.name, settings.model.version):
         say(f"note: [model] in {config} names {settings.model.name} {settings.model.version}, so that is what answers")
-    for text in unaccepted(found, settings):
+    for text in unaccepted(found.manifest, found.accepts, settings):
         say(f"note: {text}")
 
 

@@ -99,7 +99,7 @@ def _model(case: Case) -> Iterator[Finding]:
         f"{model.name} {model.version}, sha256:{model.digest.hex()[:12]}, loaded in {took:.1f} s; its golden rows are "
         "answered as recorded",
     )
-    for text in unaccepted(model, case.settings):
+    for text in unaccepted(model.manifest, model.accepts, case.settings):
         yield Finding("warn", "model", text)
     _, _, reference = describe(open_store(about.store), about.name, about.version)
     whole, text = judged(case.settings, model.manifest, reference)

@@ -162,8 +162,8 @@ def describe(store: Store, name: str, version: str) -> "Described":
     return Described(about, tuple(_contract(files, each.contract) for each in about.accepts), _reference(files, about))
 
 
-def unaccepted(model: Loaded, settings: Settings) -> list[str]:
-    """Return a sentence for each lane whose own contract the model does not accept: what is written with it is refused.
+def unaccepted(about: Manifest, accepts: tuple[Contract, ...], settings: Settings) -> list[str]:
+    """Return a sentence for each lane whose own contract a model does not accept: what is written with it is refused.
 
     A contract that cannot be read is passed over: `streams schemas check` says so, and workers do not need the file.
     """
@@ -175,13 +175,13 @@ def unaccepted(model: Loaded, settings: Settings) -> list[str]:
             continue
         reading = judge(
             entry,
-            accepts=model.accepts,
-            drop_extra_fields=model.drop_extra_fields,
+            accepts=accepts,
+            drop_extra_fields=about.extra_fields == "drop",
             nodes_max=settings.limits.schema_nodes,
         )
         if isinstance(reading, Reading) and reading.accepted is None:
             found.append(
-                f"model {model.name} {model.version} does not accept {lane.contract.name}, the contract of {lane.topic}: "
+                f"model {about.name} {about.version} does not accept {lane.contract.name}, the contract of {lane.topic}: "
                 f"each request written with it will be refused ({Reason.NOT_ACCEPTED.name}). Put that contract into the "
                 "package, under [[accepts]], and register it as a new version"
             )

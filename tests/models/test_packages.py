@@ -106,8 +106,8 @@ def test_a_lane_s_contract_that_the_model_does_not_accept_is_told(tmp_path: Path
     told = {}
     for name, text in {"same": CONTRACT, "more": json.dumps(more), "other": json.dumps(other), "bad": "{"}.items():
         (tmp_path / name).write_text(text)
-        told[name] = packages.unaccepted(model, _settings(tmp_path, name))
-    told["none"] = packages.unaccepted(model, _settings(tmp_path, "none"))
+        told[name] = packages.unaccepted(model.manifest, model.accepts, _settings(tmp_path, name))
+    told["none"] = packages.unaccepted(model.manifest, model.accepts, _settings(tmp_path, "none"))
     silent = {"same", "bad", "none"} | ({"more"} if extra == "drop" else set())
     assert silent == {name for name, texts in told.items() if not texts}
     (text,) = told["other"]
