@@ -244,6 +244,12 @@ def test_what_is_copied_fits_what_is_copied_from() -> None:
         assert int(rules[name]["max.message.bytes"]) > 5_000_000
     assert int(rules["app.rekey.changelog"]["retention.ms"]) > 100 * HOUR_MS
     assert "app.labels.keyed" not in {topic.name for topic in wanted_by_monitor(with_labels(rekey=False), 1, found)}
+    configs = {name: {rule.key: rule.value for rule in topic.rules} for name, topic in topics.items()}
+    for name in ("app.performance.parts", "app.tickets"):
+        assert "compact" == configs[name]["cleanup.policy"], "nothing of them is erased"
+    assert ("delete", "LogAppendTime") == tuple(
+        configs["app.features"][key] for key in ("cleanup.policy", "message.timestamp.type")
+    ), "event times are judged by when they were appended"
 
 
 def test_a_label_topic_that_is_cut_otherwise_or_grows() -> None:

@@ -40,6 +40,14 @@ def test_equal_quantiles_are_one_edge() -> None:
     assert (0.0,) == week([[0, NAN]], days(1)).features[1].edges
 
 
+def test_an_infinite_value_of_the_training_set_is_no_edge() -> None:
+    """It lies below or above all edges, which are of the values that are numbers."""
+    found = week([[0, value] for value in (-np.inf, 1.0, 2.0, 3.0, np.inf)], days(*range(5))).features[1]
+    assert (1.0, 2.0, 3.0) == found.edges
+    assert (0, 1, 1, 1, 2) == found.counts[0]
+    assert (0.0,) == week([[0, np.inf]] * 3, days(*range(3))).features[1].edges
+
+
 def test_what_was_measured_can_be_read_again() -> None:
     """A reference written as JSON is the same reference."""
     rng = np.random.default_rng(3)

@@ -12,7 +12,7 @@ from streams.monitor.summary import Losses, Published, Seen, Summaries, Summary
 from streams.monitor.ticket import Kind, Severity, State, Ticket
 from streams.monitor.verdicts import Asked, Package, due, passed, verdicts
 from tests.monitor.drift.known import drawn, histogram, shares
-from tests.monitor.stream import HOUR_MS, RULES, Monitor, Record, counts, label, result
+from tests.monitor.stream import HOUR_MS, PART_READER, PARTS, RULES, Monitor, Record, counts, label, result
 
 BLOCKS, N = 20, 3_000
 SUBJECT = Subject("m", "1", None)
@@ -381,3 +381,87 @@ def test_the_labelled_risk_outranks_and_is_told_on_the_features_tickets(seed: in
 def test_when_time_has_passed_a_window(watermarks: dict[int, int], behind: int | None, expected: bool) -> None:
     """From 10 to 20, of two partitions."""
     assert expected == passed(Published({}, {}, watermarks, behind), 2, 10, 10)
+
+
+def test_a_ticket_says_which_revision_of_its_window_opened_it(seed: int) -> None:
+    """An hour is published four times here, and revised; a longer window's revisions are those of its hours together."""
+    monitor = Monitor()
+    for record in hours(seed, SHIFTS[:9]):
+        monitor.feed([record])
+        monitor.rest()
+    published = summarised(monitor)
+    revisions = {window.number: window.revision for window in published.subjects[SUBJECT]}
+    for length, one in ((1, PACKAGE), (3, package(hours=3))):
+        asked = Asked(RULES, 1, 1_000)
+        (ticket,) = due(verdicts(published, {SUBJECT: one}, asked), published, {}, asked, quiet=True)
+        begin = ticket.opened // HOUR_MS
+        assert sum(revisions[begin + at] for at in range(length)) == ticket.opened_revision
+        assert (ticket.opened_revision or 0) >= 4 * length
+
+
+def test_what_was_counted_against_another_reference_is_not_judged(seed: int) -> None:
+    """Its cells are cut elsewhere: counts of a worker with another package beside those of the right one."""
+    monitor = Monitor()
+    for foreign in (b"A" * 32, b"Z" * 32):
+        for record in hours(seed, [3.0] * 4):
+            cells = {(100, 8): (N // 2, 0)}
+            monitor.feed([counts(f"{foreign[:1].hex()}{record.key.hex()}", cells, 0, reference=foreign)])
+    monitor.feed(hours(seed, [0.0] * 4))
+    monitor.rest()
+    ((verdict,),) = [verdicts(summarised(monitor), {SUBJECT: PACKAGE}, Asked(RULES, 1, 1_000))]
+    assert [(100, N), (101, N), (102, N)] == [(step.window, step.n) for step in verdict.chains[0].steps]
+    assert () == verdict.chains[0].episodes
+
+
+def risk(
+    windows: Sequence[Summary], toml: str = MANIFEST, mean_windows: float = 1_000
+) -> list[tuple[int, int, float | None]]:
+    """Return the steps of the labelled risk: window, labels, loss."""
+    published, asked = Published({SUBJECT: [*windows]}, {}, {}), Asked(RULES, 1, mean_windows)
+    ((verdict,),) = [verdicts(published, {SUBJECT: package(toml=toml)}, asked)]
+    assert verdict.risk is not None
+    assert mean_windows == verdict.risk.threshold
+    assert {mean_windows} == {chain.threshold for chain in verdict.chains}, "there is one feature"
+    return [(step.window, step.n, step.statistic) for step in verdict.risk.steps]
+
+
+def test_the_risk_is_of_windows_whose_labels_are_all_there() -> None:
+    """And of a hundred of them, at least; in the metric that the package names; at the rate that is asked for."""
+    windows = summaries(
+        (10, 200, 99, 99), (11, 200, 100, 50), (12, 400, 300, 30), (13, 200, 200, 20), (37, 200, 150, 150)
+    )
+    assert [(11, 100, 0.5), (12, 300, 0.1)] == risk(windows), (
+        "that of 13 to 14 has until 38, and the newest label is of 37"
+    )
+    brier = MANIFEST.replace("allowed = 0.3", 'metric = "brier"\nallowed = 0.3')
+    assert [(11, 100, 0.25), (12, 300, 0.05)] == risk(windows, brier, 77)
+
+
+def test_a_package_that_cannot_be_read_leaves_its_tickets_alone(seed: int) -> None:
+    """Nothing follows from what nobody can look at; and a hold of drift tickets is one of drift tickets only."""
+    monitor = Monitor()
+    monitor.feed(hours(seed, SHIFTS[:12]))
+    monitor.rest()
+    published, asked = summarised(monitor), Asked(RULES, 1, 1_000)
+    (ticket,) = due(verdicts(published, {SUBJECT: PACKAGE}, asked), published, {}, asked, quiet=True)
+    assert State.OPEN is ticket.state
+    gone = verdicts(published, {SUBJECT: "its package is not to be had"}, asked)
+    assert [] == due(gone, published, {ticket.id: ticket}, asked, quiet=True)
+    bare = verdicts(published, {SUBJECT: Package(PACKAGE.manifest, None)}, asked)
+    assert [State.CLOSED] == [one.state for one in due(bare, published, {ticket.id: ticket}, asked, quiet=True)]
+    held = published._replace(behind=ticket.newest)
+    other = ticket._replace(kind=Kind.RISK, metric="error_rate", id="r")
+    written = due(verdicts(held, {SUBJECT: PACKAGE}, asked), held, {ticket.id: ticket, "r": other}, asked, quiet=True)
+    assert [("r", State.CLOSED)] == [(one.id, one.state) for one in written], "the risk has moved nowhere"
+
+
+def test_a_part_says_of_which_windows_more_was_seen_than_is_published() -> None:
+    """Of what came in time; what is late is published when it is due, and holds nothing up."""
+    monitor, told = Monitor(), []
+    for hour in (100, 101, 99, 98):
+        step = monitor.feed([counts(f"k{hour}", {(hour, 1): (1, 0)}, 0, latest={0: hour * HOUR_MS + 1})])
+        assert step is not None
+        values = [value for block in step.emits for value in block.values if block.topic == PARTS]
+        found = [PART_READER.read(value or b"", 5) for value in values]
+        told += [(one["window_start"] // HOUR_MS, one["behind"]) for one in found if one["model_name"] is not None]
+    assert [(100, 101 * HOUR_MS), (101, None), (99, None)] == told

@@ -10,12 +10,14 @@ import pytest
 from streams import schemas_dir
 from streams.avro.encode import Encoder
 from streams.avro.read import Reader
+from streams.contracts import Contract, Decoded
 from streams.kafka.partitioner import partition_of
 from streams.models.binning import Binning
 from streams.packed import unpack
 from streams.pipeline import Watching, watching
-from streams.ports import Cells, Counts
-from streams.records import Floats, Ints, Step
+from streams.ports import Cells, Counts, Refusals
+from streams.reasons import Reason
+from streams.records import Detail, Floats, Ints, Step
 from tests.pipeline.world import PARTITIONS, AmountModel, Sent, app, numbered, run, sent
 
 SCHEMA = json.loads((schemas_dir() / "feature_counts.avsc").read_text("utf-8"))
@@ -40,9 +42,16 @@ class Amounts(Binning):
 
 
 class Watched(AmountModel):
-    """A model with a reference."""
+    """A model with a reference; it does not answer for nothing."""
 
     cells: Cells | None = Amounts([0, 1], [EDGES, None], ["amount", "purpose"], b"R" * 32)
+
+    def features(self, decoded: Decoded, accepted: Contract, rows: Ints) -> tuple[Floats, Refusals]:
+        matrix, refused = super().features(decoded, accepted, rows)
+        nothing = dict.fromkeys(
+            np.flatnonzero(matrix[:, 0] == 0.0).tolist(), (Reason.MISSING_VALUE, Detail("amount", "null"))
+        )
+        return matrix, Refusals({**refused.rows, **nothing})
 
 
 def seen(log: Sequence[tuple[int, Sent]], cuts: Sequence[int] = ()) -> tuple[Counter[tuple[int, int]], Counter[str]]:
@@ -110,7 +119,7 @@ def test_very_many_cells_are_told_in_several_records(seed: int, monkeypatch: pyt
 
 
 def test_each_is_counted_once_in_its_window() -> None:
-    """Five ways to be seen, and three not to be."""
+    """Six ways to be seen, and three not to be."""
     log = numbered(
         [
             sent("a", 10.0, event_time=1_020),
@@ -121,10 +130,11 @@ def test_each_is_counted_once_in_its_window() -> None:
             sent("e", 10.0, event_time=-1_001),  # and 2,001 before
             sent("f", 1e6, event_time=1_020),  # no score
             sent("g", 10.0, event_time=1_020, purpose="gambling"),  # the model does not know it
+            sent("h", 0.0, event_time=1_020),  # and does not answer without an amount
         ]
     )
     cells, rest = seen(log)
-    amounts = {(10, 2): 1, (10, 4): 1, (1, 1): 1}
+    amounts = {(10, 0): 1, (10, 2): 1, (10, 4): 1, (1, 1): 1}
     purposes = {(10, 6): 2, (1, 6): 1, (10, 7): 1}
     assert amounts | purposes == cells
     assert 2 == rest["implausible"]

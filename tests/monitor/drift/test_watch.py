@@ -8,6 +8,7 @@ from streams.monitor.drift.judging import judge
 from streams.monitor.drift.ladder import FLOOR
 from streams.monitor.drift.tolerance import QUANTILE, ROWS_MIN, distances
 from streams.monitor.drift.watch import CATEGORIES_MAX, MISSING, UNSEEN, VALUES, Statistic, Watch, watches
+from streams.records import Ints
 from tests.monitor.drift.known import EDGES, category, drawn, histogram, reference, shares, watch
 
 
@@ -134,3 +135,20 @@ def test_a_constant_feature_that_is_not_one_any_more_is_drift() -> None:
     assert moved.leading is not None
     assert moved.leading.p < 1e-9
     assert moved.bins[0].label == "below 7"
+
+
+def test_a_block_is_compared_with_the_others() -> None:
+    """And not with itself among them: each block's PSI, and each stretch's, by the textbook's formula."""
+    blocks = np.array([[700, 200, 100], [100, 700, 200], [500, 300, 200], [250, 250, 500]])
+
+    def psi_of(one: Ints, other: Ints) -> float:
+        p, q = (one + 0.5) / (one.sum() + 1.5), (other + 0.5) / (other.sum() + 1.5)
+        return float(((p - q) * np.log(p / q)).sum())
+
+    others = [psi_of(np.delete(blocks, at, 0).sum(axis=0), blocks[at]) for at in range(4)]
+    assert others == pytest.approx(distances(blocks).tolist(), rel=1e-9)
+    twos = [
+        psi_of(blocks[2:].sum(axis=0), blocks[:2].sum(axis=0)),
+        psi_of(blocks[:2].sum(axis=0), blocks[2:].sum(axis=0)),
+    ]
+    assert twos == pytest.approx(distances(blocks, 2).tolist(), rel=1e-9)
