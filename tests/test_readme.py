@@ -59,3 +59,25 @@ def test_the_make_targets_that_are_named_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"make ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def rows_of(text: str, head: str) -> list[list[str]]:
+    """Return the cells of the table whose head begins so."""
+    lines = text.split(f"| {head}", 1)[1].splitlines()[2:]
+    table = lines[: next(at for at, line in enumerate([*lines, ""]) if not line.startswith("|"))]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_what_is_said_of_false_tickets_and_delays_was_measured() -> None:
+    """The README's two tables are rows of tests/monitor/drift/RESULTS.md, which its tests write."""
+    measured = (ROOT / "tests" / "monitor" / "drift" / "RESULTS.md").read_text("utf-8").replace("%", " %")
+    clean = [(row[2], row[4], row[5]) for row in rows_of(measured, "windows ")]
+    told = [(row[1], row[2].removesuffix(" of windows"), row[3]) for row in rows_of(README, "clean windows: ")]
+    assert clean[2] == clean[3], "single days and stretches of three are one row of the README"
+    assert [*clean[:3], clean[4]] == told
+    moved = [
+        [row[2], row[4], f"{row[6]}, {row[7]}"]
+        for row in rows_of(measured.replace("  %", " %"), "what moves ")
+        if row[1] == "1,000"
+    ]
+    assert moved == [row[1:] for row in rows_of(README, "what moves ")]

@@ -1,7 +1,10 @@
 """An application with labels, on the real stack: results and labels can be sent by hand."""
 
 import json
+import threading
+import urllib.request
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +13,11 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
+from streams.dev.ports import free_ports
 from streams.kafka.admin import Admin
+from streams.performance_serving import run
 from streams.records import TP
-from tests.integration.application import Application, Where, produce_all
+from tests.integration.application import Application, Where, produce_all, until
 
 RESULT = json.loads((schemas_dir() / "result.avsc").read_text())
 
@@ -129,3 +134,22 @@ _ELSE = {
     "append_time": 0,
 }
 """The rest of a result."""
+
+
+def served(app: Monitored, *wanted: str) -> str:
+    """Return what `streams performance serve` tells Prometheus, once it says all that is wanted."""
+    (port,), stopping, pages = free_ports(1), threading.Event(), [""]
+    thread = threading.Thread(target=run, args=(app.settings, "127.0.0.1", port, stopping))
+    thread.start()
+
+    def told() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+            pages[0] = page.read().decode()
+        return all(one in pages[0] for one in wanted)
+
+    try:
+        until(told, 20, what=f"{wanted} on the page")
+    finally:
+        stopping.set()
+        thread.join(10)
+    return pages[0]

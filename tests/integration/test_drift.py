@@ -3,10 +3,11 @@
 import io
 import json
 import random
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,12 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streams import schemas_dir
 from streams.avro.encode import encode_one
+from streams.avro.write import Writer
 from streams.cli import main
 from streams.config import load
 from streams.dev import Stack
 from streams.drift import is_told
-from streams.errors import Unreachable
+from streams.errors import ConfigError, Unreachable
 from streams.kafka.admin import Admin
 from streams.kafka.tail import Tail
 from streams.models import manifest, reference
@@ -31,17 +33,18 @@ from streams.monitor.drift.episodes import Window, chains
 from streams.monitor.drift.watch import watches
 from streams.monitor.features import CELL, REQUESTS, cell_of, is_seen
 from streams.monitor.state import Subject, unchunked
+from streams.monitor.summary import Published
 from streams.monitor.ticket import Kind, Severity, State, Ticket, of_record
 from streams.monitor.tickets import Context, drift_tickets, reconcile
 from streams.monitor.verdicts import Asked, due, verdicts
 from streams.monitor.windows import added, parse_window
 from streams.monitored import Subject as Settled
-from streams.parts import read_parts
+from streams.parts import read_parts, read_tickets
 from streams.performance import read
 from streams.records import TP, Lease
-from streams.ticketing import TicketDesk
+from streams.ticketing import Judged, TicketDesk, asked
 from tests.integration.application import Where, documented, produce_all, until
-from tests.integration.monitored import Monitored
+from tests.integration.monitored import Monitored, served
 from tests.models import small_packages
 from tests.models.small_packages import CARRIERS
 from tests.monitor.stream import RULES, Monitor, Record, counts
@@ -320,7 +323,9 @@ def told(capsys: pytest.CaptureFixture[str], *command: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_an_episode_has_one_ticket(watched: Watched, capsys: pytest.CaptureFixture[str], seed: int) -> None:
+def test_an_episode_has_one_ticket(
+    watched: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path, seed: int
+) -> None:
     """Two workers of the monitor; some requests are sent twice, some happened in the year 2099, and some are refused for a carrier that
     nobody knows: each is counted once, in its cell. The commands say what is on the topic.
     """
@@ -364,6 +369,13 @@ def test_an_episode_has_one_ticket(watched: Watched, capsys: pytest.CaptureFixtu
         assert {key: one[key] for key in episode} == episode
         assert line["why"] is None
     assert (second.statistic, second.evidence) == (shown["carrier"]["statistic"], shown["carrier"]["evidence"])
+    ours, states = 'arm="",metric="carrier",model="late",version="1"', 'kind="drift",severity="ticket",state='
+    page = served(app, f"answeronce_drift_open{{{ours}}} 1.0", f'answeronce_tickets{{{states}"open"}} 1.0')
+    assert f'answeronce_tickets{{{states}"closed"}} 1.0' in page
+    (evidence,) = re.findall(rf"^answeronce_drift_evidence\{{{ours}\}} (.*)$", page, re.MULTILINE)
+    assert float(evidence) == second.evidence
+    assert main(["performance", "plot", *config, str(tmp_path / "drawn.svg")]) == 0
+    assert {"delay", "carrier"} <= set(re.findall("<!-- (.*) -->", (tmp_path / "drawn.svg").read_text()))
     app.stop()
     assert main(["verify", *config]) == 0
     assert "Right: each label and result is counted once" in capsys.readouterr().out
@@ -515,3 +527,106 @@ def test_a_tail_that_was_taken_back_does_not_hold_decisions_up_while_traffic_goe
     assert not past()
     until(past, 20, what="what can be read")
     consumer.close()
+
+
+def test_nothing_is_decided_while_there_is_a_backlog(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that nobody has answered, then answers that nobody has counted: one partition may be months ahead of another."""
+    monkeypatch.setattr("streams.ticketing.LOOK_S", 0.05)
+    app = watched
+    settings, desk = app.settings, TicketDesk(Settled(app.settings))
+    app.requests(an_hour(random.Random(1), 0, n=40))
+    looks = Counter[str]()
+    past = desk._past
+
+    def look(group: str, ends: Mapping[TP, int]) -> bool:
+        found = past(group, ends)
+        looks[group] += not found
+        return found
+
+    monkeypatch.setattr(desk, "_past", look)
+    desk.open()
+    produce_all(app.producer(), settings.parts, [(b"k" * 22, b"noise")], 0)
+    ready = desk.ready
+    until(lambda: ready() or looks[settings.group] > 9, 20, what="ten looks at the scorer")
+    assert not ready()
+    _commit(app, settings.group, app.tps())
+    produce_all(app.producer(), settings.results, [(b"k", b"noise")] * 9, 0)
+    until(lambda: ready() or looks[settings.monitor_group] > 9, 20, what="ten looks at the monitor")
+    assert not ready()
+    read_by_it = (settings.results, settings.features, app.labels)
+    _commit(app, settings.monitor_group, [TP(name, at) for name in read_by_it for at in range(settings.partitions)])
+    until(ready, 20, what="the desk")
+    desk.close()
+
+
+def _commit(app: Watched, group: str, tps: Sequence[TP]) -> None:
+    """Commit the ends of some partitions, as a worker that has read them does."""
+    consumer = Consumer({"bootstrap.servers": app.stack.bootstrap, "group.id": group})
+    ends = app.admin.offsets(tps, "latest")
+    consumer.commit(offsets=[TopicPartition(*tp, ends[tp]) for tp in tps], asynchronous=False)
+    consumer.close()
+
+
+def test_labels_that_come_have_not_stopped(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None has met a prediction for a minute; before that nobody knows, or they do come, however late."""
+    desk, told = TicketDesk(Settled(watched.settings)), list[bool | None]()
+
+    def due_now(*_: object, quiet: bool | None) -> list[Ticket]:
+        told.append(quiet)
+        return []
+
+    monkeypatch.setattr("streams.ticketing.due", due_now)
+    for begun, met in ((0, 5), (59, 5), (61, 5), (70, 6), (129, 6), (131, 6)):
+        desk._due(Judged(Published({}, {"labels.applied": met}, {}), [], 0.0), {}, 1_000.0 + begun)
+    assert [None, None, True, False, False, True] == told
+
+
+def test_what_is_asked_for_is_what_the_configuration_says(watched: Watched) -> None:
+    """How many windows there are until a false ticket, how long they are, and what no label means."""
+    text = watched.config.read_text().replace("[labels]\n", '[labels]\nabsence_means = "on_time"\n')
+    for length, problem in (("2.5", None), ("2.4", r"drift_hours \(2.4\) is no multiple of grain_hours \(0.25\)")):
+        watched.config.write_text(
+            text.replace("[monitor]\n", f"[monitor]\nfalse_ticket_windows = 77\ndrift_hours = {length}\n")
+        )
+        subject = Settled(load(watched.config))
+        with nullcontext() if problem is None else pytest.raises(ConfigError, match=problem):
+            assert (77, 9_000_000, b"on_time", 2) == (
+                (found := asked(subject)).mean_windows, found.window_ms, found.absence, found.partitions,
+            )  # fmt: skip
+
+
+def test_what_was_taken_back_is_told_by_nobody(watched: Watched) -> None:
+    """A ticket and a part of an aborted transaction: not by the commands, nor on the page, nor to the desk."""
+    app, settings = watched, watched.settings
+    monitor = Monitor(desk=Desk)
+    monitor.feed(hours(1, SHIFTS[:12]))
+    monitor.rest()
+    (ticket,) = newest(monitor.tickets).values()
+    kept = ticket._replace(id="kept", revision=1)
+    write = Writer((schemas_dir() / "ticket.avsc").read_text(), b"\0" + app.ids["ticket"].to_bytes(4, "big")).write
+    producer = app.producer(**{"transactional.id": f"{app.name}-aborts"})
+    producer.init_transactions()
+    for one in (kept, ticket):
+        producer.begin_transaction()
+        producer.produce(settings.tickets, key=one.id.encode(), value=write(one.as_record()), partition=0)
+        for key, value in monitor.parts.items() if one is ticket else ():
+            producer.produce(settings.parts, key=key, value=value, partition=0)
+        producer.flush()
+        producer.commit_transaction() if one is kept else producer.abort_transaction()
+    assert ["kept"] == [*read_tickets(settings, app.admin)]
+    assert {} == read_parts(settings, app.admin)
+    assert ["kept"] == [one.id for one in app.tickets()]
+    assert {"kept", ticket.id} == {one.id for one in app.tickets("read_uncommitted")}, "it was there"
+    page = served(app, "answeronce_tickets{")
+    assert [1.0] == [float(line.split()[-1]) for line in page.splitlines() if line.startswith("answeronce_tickets{")]
+    assert "answeronce_drift_open{" not in page
+    tps = [TP(settings.parts, at) for at in range(settings.partitions)]
+    with Tail(settings.kafka, tps) as tail:
+        ends, found = app.admin.offsets(tps, "stable"), list[Any]()
+
+        def all_read() -> bool:
+            found.extend(tail.read(0.1))
+            return tail.has_reached(ends)
+
+        until(all_read, 20, what="the end of the parts")
+    assert [] == found

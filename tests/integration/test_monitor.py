@@ -3,8 +3,6 @@
 import json
 import random
 import re
-import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,15 +16,13 @@ from streams.avro.encode import encode_one
 from streams.cli import main
 from streams.config import load
 from streams.dev import Stack
-from streams.dev.ports import free_ports
 from streams.errors import SetupError
 from streams.kafka.admin import Admin
 from streams.monitored import Subject
 from streams.performance import performance, read
-from streams.performance_serving import run
 from streams.verify.monitoring import verify_labels
 from tests.integration.application import produce_all, until
-from tests.integration.monitored import LABEL, Monitored, Predicted, Said
+from tests.integration.monitored import LABEL, Monitored, Predicted, Said, served
 
 
 @pytest.fixture
@@ -75,7 +71,7 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     app.stop()
     assert main(["verify", "-c", str(app.config)]) == 0
     assert "Right: each label and result is counted once" in capsys.readouterr().out
-    assert "answeronce_performance_figure" in served(app)
+    assert "answeronce_performance_figure" in served(app, 'window="newest"')
     assert main(["performance", "show", "-c", str(app.config), "--as-of", "soon"]) == 2
     late = ["performance", "show", "-c", str(app.config), "--as-of", "2099-01-01", "--output", "json"]
     capsys.readouterr()
@@ -83,23 +79,6 @@ def test_labels_meet_predictions(monitored: Monitored, capsys: pytest.CaptureFix
     assert {1.0} == {one["mature"] for one in json.loads(capsys.readouterr().out)}
     assert main(["performance", "show", "-c", str(app.config), "--span", "8760"]) == 0
     assert f" {len(truth)} " in capsys.readouterr().out
-
-
-def served(app: Monitored) -> str:
-    """Return what `streams performance serve` tells Prometheus once it has read what is published."""
-    (port,), stopping, pages = free_ports(1), threading.Event(), [""]
-    thread = threading.Thread(target=run, args=(app.settings, "127.0.0.1", port, stopping))
-    thread.start()
-
-    def told() -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-            pages[0] = page.read().decode()
-        return 'window="newest"' in pages[0]
-
-    until(told, 20, what="the page")
-    stopping.set()
-    thread.join(10)
-    return pages[0]
 
 
 def test_doctor_sees_labels_that_lie_elsewhere(monitored: Monitored, capsys: pytest.CaptureFixture[str]) -> None:

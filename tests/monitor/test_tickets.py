@@ -9,6 +9,7 @@ import pytest
 
 from streams.avro.read import Reader
 from streams.avro.write import Writer
+from streams.drift import lines
 from streams.monitor.drift.episodes import Chain, Loss, Window, chains, losses
 from streams.monitor.drift.telling import Line, as_json, table, ticket_json, ticket_text, tickets_table
 from streams.monitor.drift.watch import Watch
@@ -26,6 +27,7 @@ from streams.monitor.tickets import (
     reconcile,
     risk_tickets,
 )
+from streams.monitor.verdicts import Verdict
 from tests.monitor.drift.known import category, drawn, shares, watch, windows
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "ticket.avsc").read_text())
@@ -316,3 +318,81 @@ def test_the_first_note_is_of_the_opening_window(seed: int) -> None:
     assert ticket.notes[0].startswith("opened, PSI ")
     assert ticket.notes[0].endswith(" in the week from 2013-04-11, 3000 records")
     assert ["closed"] == [*ticket.notes[1:]]
+
+
+def test_a_ticket_says_what_its_newest_window_says(seed: int) -> None:
+    """Statistic, what is usual, evidence and from where on, what is missing, what trained it; and how the evidence has come about."""
+    found, of = world(seed, 0.0, 2.0, 1.9)
+    of = [window._replace(counts=np.concatenate([[300], window.counts[1:]])) for window in of]
+    (chain,) = chains([found], of, 1_000)
+    (ticket,) = drift_tickets(CONTEXT, [chain])
+    step = chain.steps[-1]
+    assert step.judged is not None
+    assert None not in (step.statistic, step.tolerance)
+    assert (step.statistic, step.tolerance, step.evidence, 1_000.0) == (
+        ticket.statistic, ticket.tolerance, ticket.evidence, ticket.threshold,
+    )  # fmt: skip
+    assert 300 / of[-1].counts.sum() == ticket.missing
+    assert ticket.missing_reference == pytest.approx(0.0, abs=0.01)
+    assert b"\x07" * 32 == ticket.reference
+    assert [(each.window * WEEK_MS, each.statistic, each.evidence) for each in chain.steps[-len(ticket.path) :]] == [
+        *ticket.path
+    ]
+    assert min(moment.evidence for moment in ticket.path) > 0
+    known = watch(np.array([[0, 900, 90, 10, 0]] * 8), None, category(3))
+    (strange,) = due(known, [Window(FIRST, np.array([0, 900, 90, 10, 250]), np.zeros(5, np.int64))])
+    assert strange.unseen == 0.2
+
+
+def test_what_is_open_is_listed_first() -> None:
+    """Whatever it is of; then pages, then the risk, then drift."""
+    base = Ticket(Kind.DRIFT, Severity.TICKET, FLIGHTS, "temp", "", WEEK_MS, 0, FIRST * WEEK_MS, 0)
+    shut = base._replace(state=State.CLOSED, closed=0)
+    every = [
+        one._replace(kind=kind, id=f"{kind.value} {at}")
+        for kind in (Kind.DRIFT, Kind.RISK, Kind.PIPELINE)
+        for at, one in enumerate((base, shut))
+    ]
+    expected = ["PIPELINE 0", "RISK 0", "DRIFT 0", "PIPELINE 1", "RISK 1", "DRIFT 1"]
+    assert expected == [ticket.id for ticket in listed(every)]
+
+
+def test_people_see_all_that_a_ticket_says(seed: int) -> None:
+    """Whether it is a page; which values have moved; how the evidence has come about, window by window."""
+    found, of = world(seed, 0.0, 2.0, 1.9)
+    (ticket,) = reconcile({}, due(found, of))
+    (page,) = pipeline_tickets([Trouble("join_stalled", 0, 0, WEEK_MS, "Nothing is joined")])
+    head, one, other = tickets_table([page, ticket])
+    assert ["pipeline (page)" in row for row in (head, one, other)] == [False, True, False]
+    lines = ticket_text(ticket)
+    moved = next(line for line in lines if line.startswith("bins "))
+    assert all(f"{name}: " in moved for name in (each.label for each in ticket.bins))
+    table_of_path = lines[lines.index(next(line for line in lines if line.startswith("window "))) :]
+    assert ["window", "statistic", "evidence"] == table_of_path[0].split()
+    assert [brief(one.evidence) for one in ticket.path] == [
+        row.split()[-1] for row in table_of_path[1 : 1 + len(ticket.path)]
+    ]
+    assert [f"2013-04-{11 + 7 * at}" for at in range(len(ticket.path))] == [
+        row.split()[0] for row in table_of_path[1 : 1 + len(ticket.path)]
+    ]
+
+
+def test_a_line_says_how_much_evidence_there_is_and_programs_see_every_distance(seed: int) -> None:
+    """With what a ticket is opened at; a risk has a line of its own, before the features."""
+    found, of = world(seed, 0.0, 2.0)
+    (chain,) = chains([found], of, 1_000)
+    risk = losses("error_rate", [Loss(FIRST, 100, 0.1)], 0.2, 10)
+    verdict = Verdict(FLIGHTS, WEEK_MS, None, watches=(found,), chains=(chain,), risk=risk)
+    told = lines([verdict, verdict._replace(risk=None)])
+    assert ["error_rate", "x", "x"] == [line.chain.metric for line in told]
+    _, _, moved, _ = table(told)
+    assert [brief(chain.steps[-1].evidence), "1000"] == moved.split()[-4:-2], moved
+    shown = as_json(told[1])["shown"]
+    judged = chain.steps[-1].judged
+    assert judged is not None
+    assert all(shown[name] == getattr(judged, name) for name in ("psi", "kl", "js_bits", "w1", "missing", "unseen"))
+    assert shown["psi"] > 0.1
+    assert 0.1 < shown["kl"] < shown["psi"]
+    assert 0.1 < shown["js_bits"] < 1
+    assert shown["ks"] == list(judged.ks or ())
+    assert shown["chi_square"]["p"] < 1e-6
