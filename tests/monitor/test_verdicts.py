@@ -453,6 +453,8 @@ def test_a_package_that_cannot_be_read_leaves_its_tickets_alone(seed: int) -> No
     other = ticket._replace(kind=Kind.RISK, metric="error_rate", id="r")
     written = due(verdicts(held, {SUBJECT: PACKAGE}, asked), held, {ticket.id: ticket, "r": other}, asked, quiet=True)
     assert [("r", State.CLOSED)] == [(one.id, one.state) for one in written], "the risk has moved nowhere"
+    written = due(verdicts(held, {SUBJECT: PACKAGE}, asked), held, {"r": other}, asked, quiet=True)
+    assert [ticket.id, "r"] == [one.id for one in written], "a ticket of the risk holds up no drift"
 
 
 def test_a_part_says_of_which_windows_more_was_seen_than_is_published() -> None:
