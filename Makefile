@@ -7,6 +7,7 @@ REQUIREMENTS := pyproject.toml constraints.txt Makefile
 
 # The first Python that is new enough and can make environments; choose another with `make PYTHON=python3.13 ...`.
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
+JOBS := 2
 GOOD_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
@@ -20,8 +21,11 @@ setup: $(VENV)/installed-test ## set up .venv with all that tests and demo need
 demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the middle; KEEP=1 leaves it up, JSON=file
 	@$(BIN)/streams demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
 
-test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry; JOBS=2: with two of each, side by side
-	@$(BIN)/pytest $(if $(JOBS),-n $(JOBS) --dist loadscope)
+test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry: attacks alone, all others JOBS=2 at a time
+	@status=0; \
+	$(BIN)/pytest --ignore=tests/faults -n $(JOBS) --dist loadfile || status=$$?; \
+	$(BIN)/pytest tests/faults || status=$$?; \
+	exit $$status
 
 bench: $(VENV)/installed-test ## measure throughput, latency and recovery on this machine; JSON=file
 	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON))

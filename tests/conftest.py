@@ -55,30 +55,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             artifacts.provide(artifact, java.program, print)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where tests run side by side, each file stays together, and the attacks, which are one, never disturb each other."""
-    from xdist.scheduler import LoadScopeScheduling  # only there with `-n`
-
-    class ByFile(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "faults" if file.startswith("tests/faults/") else file
-
-    return ByFile(config, log)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what attacks have found, where tests run side by side: what a test prints is not seen there."""
-    if not getattr(config.option, "numprocesses", None):
-        return
-    for report in terminalreporter.getreports("passed"):
-        if isinstance(report, pytest.TestReport) and report.when == "call":
-            for name, value in report.user_properties:
-                if name == "found":
-                    terminalreporter.write_line(str(value))
-
-
 SOONER = {
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.session.timeout.ms": "3000",

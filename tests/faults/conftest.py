@@ -44,7 +44,6 @@ def result(
     def say(claim: str, load: str, faults: str, outcome: str) -> None:
         found = Result(part, request.node.originalname, claim, load, faults, outcome, seed)
         keep(found)
-        request.node.user_properties.append(("found", line(found)))
         with capsys.disabled():
             print(line(found))
 
