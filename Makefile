@@ -23,7 +23,8 @@ demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the
 
 test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry: attacks alone, all others JOBS=2 at a time
 	@status=0; \
-	$(BIN)/pytest --ignore=tests/faults -n $(JOBS) --dist loadfile || status=$$?; \
+	$(BIN)/pytest --ignore=tests/faults -n $(or $(JOBS),0) --dist loadfile || status=$$?; \
+	[ $$status != 2 ] || exit 2; \
 	$(BIN)/pytest tests/faults || status=$$?; \
 	exit $$status
 

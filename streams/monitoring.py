@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streams.errors import SetupError
 from streams.frames import FRAME, parse_frame
 from streams.monitor.app import App
-from streams.monitor.desk import HOME, Desk, NoDesk
+from streams.monitor.desk import HOME, Desk
 from streams.monitor.features import Seen, seen
 from streams.monitor.joining import join, when
 from streams.monitor.labels import decode, encode
@@ -52,7 +52,6 @@ from streams.ports import Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Block, Detail, Lease, Put, Step
 
-NO_DESK = NoDesk()
 FREED = 100
 """So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
 
@@ -77,9 +76,7 @@ class Monitoring:
         desk: decides about tickets.
     """
 
-    def __init__(
-        self, app: App, store: Store, observer: Observer, clock: Callable[[], float], desk: Desk = NO_DESK
-    ) -> None:
+    def __init__(self, app: App, store: Store, observer: Observer, clock: Callable[[], float], desk: Desk) -> None:
         self.app, self._store, self._observer, self._clock, self._desk = app, store, observer, clock, desk
         self._partitions: frozenset[int] = frozenset()
         self._known: set[int] = set()
@@ -92,8 +89,6 @@ class Monitoring:
         """Of each partition, the windows of which more was counted of what models saw than is published."""
         self._refused = Refused()
         self._sweep = Sweep(store, app.rules)
-        self._ruled: set[int] = set()
-        """The partitions whose state says by which rules it is counted."""
 
     def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
@@ -137,7 +132,6 @@ class Monitoring:
         for partition, windows in self._changed.items():
             self._timetable.changed(partition, windows)
             self._behind.setdefault(partition, set()).update(at for at, kind in windows.items() if kind == SEEN_MORE)
-        self._ruled.update(step.puts)
         self._refused.committed(step)
         self._observer.waiting(len(self._timetable))
 
@@ -148,7 +142,7 @@ class Monitoring:
         changes: dict[int, Changes] = {tp.partition: {}}
         fates = {f"{what}.{Reason.GAP.name}": log_start - committed}
         self._count(tp.partition, tally(fates), changes[tp.partition])
-        self._rule(changes)
+        changes[tp.partition][RULES] = encode_rules(self.app.rules)
         puts = [Put(*change) for change in changes[tp.partition].items()]
         puts.append(frame_of(tp, log_start, self.app))
         return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {}, fates=fates)
@@ -163,8 +157,7 @@ class Monitoring:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Forget which windows have changed: the state says it."""
-        self._partitions, self._known, self._ruled = partitions, set(), set()
-        self._timetable, self._behind = Timetable(), {}
+        self._partitions, self._known, self._timetable, self._behind = partitions, set(), Timetable(), {}
         self._sweep.assigned()
         self._observer.waiting(0)
         if HOME in partitions:
@@ -318,7 +311,8 @@ class Monitoring:
             blocks.append(block)
             published += sizes(block)
             self._published.append((partition, window))
-        self._rule(changes)
+        for mine in changes.values():  # every time: a changelog with a retention forgets what is written once
+            mine[RULES] = encode_rules(self.app.rules)
         self._changed = {partition: _dirty(mine.items()) for partition, mine in changes.items()}
         read = {tp.partition for tp in ends}
         ends = {**self._stood([partition for partition in changes if partition not in read]), **ends}
@@ -327,11 +321,6 @@ class Monitoring:
             puts[tp.partition].append(frame_of(tp, offset, self.app))
         self._observer.passed(Stage.SETTLE)
         return Step(lease, blocks, puts, ends, {}, letters, fates)
-
-    def _rule(self, changes: Mapping[int, Changes]) -> None:
-        """Have each state say by which rules it is counted."""
-        for partition in changes.keys() - self._ruled:
-            changes[partition][RULES] = encode_rules(self.app.rules)
 
     def _told(self, partition: int, changes: Changes) -> Told:
         """Return what every part of this step says of its partition."""
@@ -375,9 +364,9 @@ class Monitoring:
         if why := other_rules(value, self.app.rules):
             app = self.app
             raise SetupError(
-                f"what is in {app.changelog}[{partition}] was counted by other rules: {why}. Set it back; or have all that the "
-                f"topics still hold counted anew: stop every monitor, delete the topics {app.changelog} and {app.parts} and the "
-                f"group {app.group}, and run `streams topics apply`"
+                f"what is in {app.changelog}[{partition}] was counted by other rules: {why}. Set it back, on all hosts; or have "
+                f"all that the topics still hold counted anew: stop every monitor, delete the topics {app.changelog} and "
+                f"{app.parts} and the group {app.group}, and run `streams topics apply`"
             )
 
     def _ask(self) -> None:

@@ -13,8 +13,8 @@ from streams.parts import read_parts
 
 
 def read(settings: Settings) -> Merged:
-    """Return everything that is published now. Raises: SetupError, Unreachable."""
-    return merged(read_parts(settings, Admin(settings.kafka)), settings.monitor.grain_ms)
+    """Return everything that is published now. Raises: ConfigError, SetupError, Unreachable."""
+    return merged(read_parts(settings, Admin(settings.kafka)), Subject(settings).rules)
 
 
 def performance(settings: Settings, span_hours: float | None = None, as_of_ms: int | None = None) -> list[Told]:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import structlog
+
 from streams import schemas_dir
 from streams.avro.read import Reader
 from streams.config import Settings
@@ -27,6 +29,8 @@ from streams.monitor.windows import DELAY, Rules, parse_window
 from streams.monitored import Subject as Monitored
 from streams.records import TP
 from streams.ticketing import Packages, asked
+
+log = structlog.get_logger()
 
 READ_S, REST = 0.5, 10.0
 """How long records are waited for; and how long nothing is worked out after that took a time, as a multiple of it."""
@@ -54,7 +58,7 @@ class Published:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._following = Following(_rows, rules.grain_ms)
+        self._following = Following(_rows, rules)
 
     def take(self, key: bytes, part: Part | None) -> None:
         """Go on with a part; None takes it away."""
@@ -168,12 +172,15 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
             for record in records:
                 if record.key is None:
                     continue
-                value = None if record.value is None else readers[record.tp.topic].read(record.value, skip=5)
-                if record.tp.topic == settings.parts:
-                    published.take(record.key, value)
-                    drift.take(record.key, value)
-                elif value is not None:
-                    drift.ticket(record.key, value)
+                try:
+                    value = None if record.value is None else readers[record.tp.topic].read(record.value, skip=5)
+                    if record.tp.topic == settings.parts:
+                        published.take(record.key, value)
+                        drift.take(record.key, value)
+                    elif value is not None:
+                        drift.ticket(record.key, value)
+                except ValueError as error:
+                    log.error("a record cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
             news = news or bool(records)
             if news and time.monotonic() >= rested:
                 begun = time.monotonic()

@@ -37,6 +37,9 @@ ROW = 0.19
 ROWS_MAX, NAME_MAX = 30, 24
 """Features of a model that are drawn: those that moved most; and letters of a name."""
 
+EARLIEST_MS, LATEST_MS = -30_610_224_000_000, 221_845_392_000_000
+"""The years 1000 and 9000: an axis has margins, and a calendar has years from 1 to 9999 only."""
+
 
 def plot(lines: Sequence[Told], path: Path, title: str, drift: Sequence[Line] = ()) -> None:
     """Draw the figures of some spans, how many predictions and labels each has, and beneath them how each feature has moved.
@@ -259,4 +262,5 @@ def _dates() -> Any:
 
 
 def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    """Return when it was; what no calendar has is drawn at the end of time."""
+    return datetime.fromtimestamp(min(max(ms, EARLIEST_MS), LATEST_MS) / 1000, UTC)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -92,6 +92,7 @@ class Supervisor:
         commands: slot name to the command that runs its worker.
         state_dir: where the slots leave traces of what they work on.
         on_event: told of (slot, event, pid): "started", "died", "stopped".
+        helpers: slots that are stopped when no other is left.
     """
 
     def __init__(
@@ -99,10 +100,12 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         state_dir: Path,
         on_event: Callable[[str, str, int], None] = lambda *_: None,
+        helpers: Container[str] = (),
     ) -> None:
         self._children = [_Child(command, name) for name, command in commands.items()]
         self._state_dir = state_dir
         self._on_event = on_event
+        self._leaders = [child for child in self._children if child.name not in helpers]
         self._stops = 0
         self._refused: dict[str, float] = {}
         """Records that are refused, whoever meets them, and since when."""
@@ -114,6 +117,8 @@ class Supervisor:
             while any(child.code is None for child in self._children):
                 for child in self._children:
                     self._look_after(child)
+                if not self._stops and all(child.code is not None for child in self._leaders):
+                    self._stops = 1
                 time.sleep(TICK_S)
         finally:
             self._kill()

@@ -18,7 +18,7 @@ from streams.models.store import open_store
 from streams.monitor.drift.episodes import Memo
 from streams.monitor.state import Subject as Named
 from streams.monitor.summary import Published, Summaries
-from streams.monitor.ticket import Ticket
+from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.verdicts import Asked, Package, Verdict, due, verdicts
 from streams.monitored import Subject
 from streams.records import TP
@@ -92,7 +92,11 @@ class TicketDesk:
         self._requests = [TP(lane.topic, number) for lane in self._settings.requests for number in numbers]
         read = (self._settings.features, self._settings.results, self._settings.labels_read)
         self._counted = [TP(topic, number) for topic in read for number in numbers]
-        self._reader = Reader((schemas_dir() / "performance_part.avsc").read_text("utf-8"), older=True)
+        schemas = {self._settings.parts: "performance_part", self._settings.tickets: "ticket"}
+        self._readers = {
+            topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True)
+            for topic, name in schemas.items()
+        }
         self._tail: Tail | None = None
         self._thread = ThreadPoolExecutor(1, "tickets")
         self._begin()
@@ -100,6 +104,8 @@ class TicketDesk:
     def _begin(self) -> None:
         self._summaries = Summaries(self._subject.rules, self._subject.absence)
         self._memory: dict[Named, Memo] = {}
+        self._tickets: dict[str, Ticket] = {}
+        """Those of the topic: the state may have forgotten some, whose changelog has a retention, or was begun anew."""
         self._ends: Mapping[TP, int] | None = {}
         """Up to where everything must be read before anything is decided; None: it is."""
         self._stood: Mapping[TP, int | None] = {}
@@ -119,6 +125,7 @@ class TicketDesk:
         """Begin to read, from the first part on."""
         self.close()
         tps = [TP(self._settings.parts, partition) for partition in range(self._settings.partitions)]
+        tps.append(TP(self._settings.tickets, 0))
         self._ends = self._admin.offsets(tps, "stable")
         self._tail = Tail(self._settings.kafka, tps)
 
@@ -212,21 +219,26 @@ class TicketDesk:
         return Judged(published, found, time.monotonic() - begun)
 
     def _take(self, record: Record) -> None:
-        """Go on with a part; one that cannot be read is passed over."""
-        self._news = True
+        """Go on with a part or a ticket; one that cannot be read is passed over."""
         if record.key is None:
             return
         try:
-            part = None if record.value is None else self._reader.read(record.value, skip=5)
+            found = None if record.value is None else self._readers[record.tp.topic].read(record.value, skip=5)
         except ValueError as error:
-            log.error("a part cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
-        else:
-            self._summaries.take(record.key, part)
+            log.error("a record cannot be read", at=f"{record.tp} {record.offset}", error=str(error))
+            return
+        if record.tp.topic == self._settings.parts:
+            self._news = True
+            self._summaries.take(record.key, found)
+        elif found is not None:
+            ticket = of_record(found)
+            self._tickets[ticket.id] = ticket
 
     def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
         """Return the tickets to be written now."""
         assert self._judging is not None, "it is ready"
         begun, judged, self._judging = time.monotonic(), self._judging.result(), None
+        existing = {**self._tickets, **existing}
         try:
             return self._due(judged, existing, begun) if judged is not None else self._later(begun)
         except Exception:

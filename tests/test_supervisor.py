@@ -241,3 +241,18 @@ def test_one_signal_stops_every_worker_and_a_second_ends_them(tmp_path: Path) ->
         assert supervisor.poll() is None
         supervisor.send_signal(signal.SIGTERM)
         assert 130 == supervisor.wait(10)
+
+
+def test_a_helper_ends_when_nobody_is_left_to_help(tmp_path: Path) -> None:
+    """All others stay down: whoever looks at the process must see it, and why."""
+    wrong, _ = child(tmp_path, f"sys.exit({SlotTaken.code})")
+    ended = tmp_path / "ended"
+    waits = (
+        "import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(open(sys.argv[1], 'w').write('') or 0)); "
+    )
+    helper = [sys.executable, "-c", f"{waits}print(flush=True); threading.Event().wait(60)", str(ended)]
+    begun = time.monotonic()
+    commands = {"a-00": [sys.executable, "-c", "import time; time.sleep(1)"], "a-01": wrong, "a-helper-02": helper}
+    assert SlotTaken.code == Supervisor(commands, tmp_path, helpers={"a-helper-02"}).run()
+    assert time.monotonic() - begun < 20
+    assert ended.exists(), "it was told"

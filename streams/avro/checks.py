@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 
 from streams.avro import bits
+from streams.durations import DAY_MS
 from streams.records import Bools, Bytes8, Ints, Words
 
-_DAY_MS = 86_400_000
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 """0001-01-01 and 9999-12-31, in days from 1970-01-01."""
-_FIRST_MS, _LAST_MS = _FIRST_DAY * _DAY_MS, (_LAST_DAY + 1) * _DAY_MS - 1
+_FIRST_MS, _LAST_MS = _FIRST_DAY * DAY_MS, (_LAST_DAY + 1) * DAY_MS - 1
 
 RANGES: Final[dict[str, tuple[int, int]]] = {
     "date": (_FIRST_DAY, _LAST_DAY),
-    "time-millis": (0, _DAY_MS - 1),
-    "time-micros": (0, _DAY_MS * 1000 - 1),
+    "time-millis": (0, DAY_MS - 1),
+    "time-micros": (0, DAY_MS * 1000 - 1),
     "timestamp-millis": (_FIRST_MS, _LAST_MS),
     "timestamp-micros": (_FIRST_MS * 1000, _LAST_MS * 1000 + 999),
     "local-timestamp-millis": (_FIRST_MS, _LAST_MS),

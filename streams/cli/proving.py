@@ -42,7 +42,7 @@ def verify(
 ) -> None:
     """Check exactly-once on the topics themselves. Changes nothing.
 
-    Reads every request and every answer up to the offsets that are committed now, beside running workers if need be. Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but retention has removed a part.
+    Reads every request and every answer up to the offsets that are committed now, beside running workers if need be. Exit code 0: all checked and right. 1: a violation, with coordinates. 3: nothing wrong, but a part cannot be checked: retention has removed it, or labels were counted by other rules.
 
     Example: streams verify -c flights.toml
     """

@@ -21,7 +21,7 @@ AS_OF = Annotated[
         "of the newest window.",
     ),
 ]
-NOTHING_PUBLISHED = "Nothing is published yet. Does `streams monitor run` run?"
+NOTHING_PUBLISHED = "Nothing is published yet with this grain and horizon. Does `streams monitor run` run?"
 scorer = group("scorer", "The scorer: requests in, exactly one answer out.")
 monitor = group("monitor", "Predictions and what came true.")
 performance = group("performance", "How right the predictions were.")
@@ -70,7 +70,8 @@ def _supervise(
     if rekey:  # one is enough: it only copies; its number is the next, and so is its port
         kinds[f"{name}-rekey-{workers:02d}"] = "rekeyer"
     commands = {slot: worker_command(config, slot, flags, kind=one) for slot, one in kinds.items()}
-    raise typer.Exit(Supervisor(commands, slots_dir(state_dir, kind)).run())
+    helpers = {slot for slot, one in kinds.items() if one != kind}
+    raise typer.Exit(Supervisor(commands, slots_dir(state_dir, kind), helpers=helpers).run())
 
 
 @monitor.command("run")

@@ -25,21 +25,3 @@ class Desk(Protocol):
 
     def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
         """Return the tickets to be written now, of all that there are by id."""
-
-
-class NoDesk:
-    """The desk of a monitor that writes no tickets."""
-
-    def open(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def ready(self) -> bool:
-        """Return that it never is."""
-        return False
-
-    def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:  # noqa: ARG002
-        """Return nothing."""
-        return []

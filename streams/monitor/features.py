@@ -24,7 +24,7 @@ from streams.monitor.app import App
 from streams.monitor.reading import Events, subject_key, subject_of
 from streams.monitor.state import Subject, is_tally
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, Rules, Window, window_key
+from streams.monitor.windows import WINDOW_BYTES, Rules, Window, added, window_key
 from streams.packed import unpack
 from streams.pipeline import Group, Rows
 from streams.reasons import Reason
@@ -104,12 +104,12 @@ def _one(row: int, fields: Mapping[str, bytes | None], numbers: tuple[int, int],
     events = windows * grain_ms
     good = np.array([not rules.is_sealed(event, now_ms) for event in events.tolist()], np.bool_)
     begins = [window_key(Window(subject_key(subject), event // rules.grain_ms)) for event in events.tolist()]
-    counted: dict[bytes, Row] = {}
-    for at in np.flatnonzero(good).tolist():
-        _add(counted, begins[at] + REQUESTS + reference, (int(many[at]),))
+    found: list[dict[bytes, Row]] = [
+        {begins[at] + REQUESTS + reference: (int(many[at]),)} for at in np.flatnonzero(good).tolist()
+    ]
     kept = good[index] if len(index) else np.zeros(0, np.bool_)
     for at, cell, count, sums in zip(*(column[kept].tolist() for column in (index, cells, n, total)), strict=True):
-        _add(counted, begins[at] + CELL + reference + _CELL.pack(cell), (count, sums))
+        found.append({begins[at] + CELL + reference + _CELL.pack(cell): (count, sums)})
     fates = Counter(
         {
             "features.counted": 1,
@@ -118,12 +118,7 @@ def _one(row: int, fields: Mapping[str, bytes | None], numbers: tuple[int, int],
             "seen.implausible": implausible,
         }
     )
-    return Seen(row, subject, counted, +fates, dict(zip(partitions.tolist(), latest.tolist(), strict=True)))
-
-
-def _add(rows: dict[bytes, Row], key: bytes, row: Row) -> None:
-    old = rows.get(key)
-    rows[key] = row if old is None else tuple(map(int.__add__, old, row))
+    return Seen(row, subject, added(found), +fates, dict(zip(partitions.tolist(), latest.tolist(), strict=True)))
 
 
 def is_seen(key: bytes) -> bool:

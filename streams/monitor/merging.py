@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from streams.monitor.performance.report import Block
 from streams.monitor.state import TALLY, Subject, unchunked
 from streams.monitor.tasks import Row
-from streams.monitor.windows import WINDOW_BYTES, Window, added, parse_window, window_key
+from streams.monitor.windows import WINDOW_BYTES, Rules, Window, added, parse_window, window_key
 from streams.packed import unpack
 
 Part = Mapping[str, Any]
@@ -43,15 +43,15 @@ class Following(Generic[T]):
     """What is published, followed: each part replaces the last one under its key.
 
     A part whose chunks are not all of one number of chunks is one that was being published while it was read; what is there of it
-    counts. Parts of windows of another length, from before that was changed, are passed over: their numbers are of other times.
+    counts. Parts of another grain or horizon, from before that was changed, are passed over: they say something else.
 
     Args:
         kept: what is kept of a part's rows.
-        grain_ms: how long a window is.
+        rules: how predictions are counted.
     """
 
-    def __init__(self, kept: Callable[[bytes], T], grain_ms: int) -> None:
-        self._kept, self._grain_ms = kept, grain_ms
+    def __init__(self, kept: Callable[[bytes], T], rules: Rules) -> None:
+        self._kept, self._rules = kept, (rules.grain_ms, rules.horizon_ms)
         self._parts: dict[bytes, dict[bytes, _Kept[T]]] = {}
         """Of each window its parts by key."""
         self._tally: dict[bytes, bytes] = {}
@@ -65,7 +65,7 @@ class Following(Generic[T]):
         window = key[:WINDOW_BYTES]
         self._tally.pop(key, None)
         self._parts.get(window, {}).pop(key, None)
-        if part is None or part["grain_ms"] != self._grain_ms:
+        if part is None or (part["grain_ms"], part["horizon_ms"]) != self._rules:
             return
         if window == _TALLY:
             self._tally[key] = part["rows"]
@@ -139,9 +139,9 @@ def block(window: bytes, parts: Iterable[bytes]) -> Block:
     return Block(parse_window(window)[0].number, added(map(rows_of, parts)))
 
 
-def merged(parts: Mapping[bytes, Part], grain_ms: int) -> Merged:
+def merged(parts: Mapping[bytes, Part], rules: Rules) -> Merged:
     """Return what some parts add up to, by key; see `Following`."""
-    following = Following(bytes, grain_ms)
+    following = Following(bytes, rules)
     for key, part in parts.items():
         following.take(key, part)
     subjects: dict[Subject, list[Block]] = {}

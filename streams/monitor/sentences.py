@@ -102,6 +102,14 @@ def moment(ms: int, *, with_time: bool = True) -> str:
     return f"{found:%Y-%m-%d %H:%M}" if with_time else f"{found:%Y-%m-%d}"
 
 
+def iso(ms: int) -> str:
+    """Return when it was, in UTC, for programs: as ISO 8601, if a calendar has that year."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return moment(ms)
+
+
 def percent(share: float) -> str:
     """Return a share with one digit after the point below 10 %, without above; a little is told as less than 0.1 %."""
     if 0.0 < share < 0.0005:

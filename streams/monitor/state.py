@@ -21,14 +21,15 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.durations import HOUR_MS, MINUTE_MS
-from streams.monitor.tasks import Row
+from streams.monitor.tasks import Row, described
 from streams.monitor.windows import Rules, Window, window_key
 
 SUBJECT, ROW, PUBLISHED, FREE, CLOCK, WATERMARK, TICKET, RULES = b"s", b"w", b"p", b"t", b"a", b"m", b"k", b"r"
 TALLY = bytes(8)
+RETENTION = "retention_hours"
 CHUNK_BYTES = 256 << 10
 _PUBLISHED = struct.Struct(">BHI")
 _HOUR = struct.Struct(">Q")
@@ -123,18 +124,36 @@ def decode_clock(data: bytes | None) -> int:
     return 0 if data is None else int(_TIME.unpack(data)[0]) * MINUTE_MS
 
 
+@lru_cache(1)
 def encode_rules(rules: Rules) -> bytes:
-    """Return what an identity's contribution depends on. Under other rules more would be taken away than was ever added."""
-    hours = {"grain_hours": rules.grain_ms / HOUR_MS, "horizon_hours": rules.horizon_ms / HOUR_MS}
-    return json.dumps({**hours, "model": str(rules.task)}).encode()
+    """Return what an identity's contribution depends on, and how long what it adds up to is kept."""
+    kept = None if rules.retention_ms is None else rules.retention_ms / HOUR_MS
+    hours = {"grain_hours": rules.grain_ms / HOUR_MS, "horizon_hours": rules.horizon_ms / HOUR_MS, RETENTION: kept}
+    return json.dumps({**hours, "model": described(rules.task)}).encode()
 
 
 def other_rules(data: bytes | None, rules: Rules) -> str | None:
-    """Return how the rules of a state differ from these; None: not at all, or nothing was counted yet."""
+    """Return how the rules of a state differ from these so that counts would be mixed; None: they do not, or it does not say.
+
+    Under another grain, horizon or model, more would be taken away than was ever added. A retention may become shorter: a
+    longer one would open windows again whose rows are gone, and publish what is added to them as if it were all.
+    """
     if data is None or data == encode_rules(rules):
         return None
     was, now = json.loads(data), json.loads(encode_rules(rules))
-    return ", ".join(f"{name} was {was[name]} and is {now[name]}" for name in now if was[name] != now[name])
+    kept = was.get(RETENTION)
+    if kept is None or (now[RETENTION] is not None and now[RETENTION] <= kept):
+        was[RETENTION] = now[RETENTION]
+    wrong = [name for name in now if was.get(name) != now[name]]
+    return ", ".join(f"{name} was {_said(was.get(name))} and is {_said(now[name])}" for name in wrong) or None
+
+
+def _said(value: Any) -> str:
+    return (
+        f"{value[0]} ({', '.join(value[1:])})"
+        if isinstance(value, list)
+        else str("for ever" if value is None else value)
+    )
 
 
 class Subject(NamedTuple):

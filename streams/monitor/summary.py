@@ -148,7 +148,7 @@ class Summaries:
     """What is published, followed and summarised; a part or a window at a time, so that nobody waits for it long."""
 
     def __init__(self, rules: Rules, absence: bytes | None) -> None:
-        self._following = Following(lambda rows: piece(rows_of(rows), rules.task, absence), rules.grain_ms)
+        self._following = Following(lambda rows: piece(rows_of(rows), rules.task, absence), rules)
         self._waiting: deque[tuple[bytes, Part | None]] = deque()
         self._stale: dict[bytes, None] = {}
         self._known: dict[bytes, Summary] = {}

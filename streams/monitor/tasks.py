@@ -29,7 +29,7 @@ KEY_BYTES = 5
 
 
 class Task(Protocol):
-    """What a window keeps of a model's predictions; as text it says which kind and which classes."""
+    """What a window keeps of a model's predictions."""
 
     def fits(self, truth: bytes) -> bool:
         """Return whether this can be the truth of a prediction."""
@@ -48,9 +48,6 @@ class Binary(NamedTuple):
         """Return what was said, of the score's key."""
         return key.to_bytes(KEY_BYTES, "big")
 
-    def __str__(self) -> str:
-        return f"binary ({_names(self)})"
-
     def fits(self, truth: bytes) -> bool:
         """Return whether it is one of the classes."""
         return truth in self
@@ -64,9 +61,6 @@ class Multiclass(NamedTuple):
     """Classes in the model's order. `said` is which was picked, and the probability of each as a float32."""
 
     classes: tuple[bytes, ...]
-
-    def __str__(self) -> str:
-        return f"multiclass ({_names(self.classes)})"
 
     def said(self, picked: int, probabilities: list[float]) -> bytes:
         """Return what was said."""
@@ -95,9 +89,6 @@ class Multiclass(NamedTuple):
 class Regression(NamedTuple):
     """A number. `said` and truth are float64s, big-endian."""
 
-    def __str__(self) -> str:
-        return "regression"
-
     def said(self, value: float) -> bytes:
         """Return what was said, or a truth. Raises: ValueError if it cannot be added up."""
         fixed(value)
@@ -118,5 +109,7 @@ class Regression(NamedTuple):
         return {b"r": (0, *pair(*_NUMBER.unpack(said), *_NUMBER.unpack(truth)))}
 
 
-def _names(classes: tuple[bytes, ...]) -> str:
-    return ", ".join(name.decode("utf-8", "replace") for name in classes)
+def described(task: Task) -> list[str]:
+    """Return which kind of model it is, and its classes."""
+    names = tuple(task) if isinstance(task, Binary) else task.classes if isinstance(task, Multiclass) else ()
+    return [type(task).__name__.lower(), *(name.decode("utf-8", "replace") for name in names)]

@@ -1,13 +1,13 @@
 """What is published, told: one line a subject and span, for people and for programs. Room: pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from streams.monitor.merging import Merged
 from streams.monitor.performance.figure import Figure, Interval
 from streams.monitor.performance.report import Report, report
+from streams.monitor.sentences import iso, moment
 from streams.monitor.state import Subject
 from streams.monitor.windows import Rules
 
@@ -70,8 +70,8 @@ def _row(line: Told, names: Sequence[str]) -> list[str]:
     counts = map(str, (found.predictions, found.labelled, found.pending, found.expired))
     return [
         model,
-        _moment(line.begin_ms),
-        _moment(line.end_ms),
+        moment(line.begin_ms),
+        moment(line.end_ms),
         *counts,
         mature,
         *(_figure(found.figures.get(name)) for name in names),
@@ -89,10 +89,6 @@ def _figure(figure: Figure | None) -> str:
     )
 
 
-def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def as_json(line: Told) -> dict[str, Any]:
     """Return a line for programs."""
     found = line.report
@@ -100,8 +96,8 @@ def as_json(line: Told) -> dict[str, Any]:
         "model": line.subject.model,
         "version": line.subject.version,
         "arm": line.subject.arm,
-        "from": datetime.fromtimestamp(line.begin_ms / 1000, UTC).isoformat(),
-        "to": datetime.fromtimestamp(line.end_ms / 1000, UTC).isoformat(),
+        "from": iso(line.begin_ms),
+        "to": iso(line.end_ms),
         "predictions": found.predictions,
         "labelled": found.labelled,
         "pending": found.pending,

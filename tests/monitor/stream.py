@@ -26,7 +26,7 @@ from streams.monitor.state import TALLY, unchunked
 from streams.monitor.tasks import Binary, Row
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import Rules, added, parse_window
-from streams.monitoring import NO_DESK, Monitoring
+from streams.monitoring import Monitoring
 from streams.packed import pack
 from streams.pipeline import read
 from streams.ports import Observer
@@ -193,6 +193,24 @@ def batch(records: Sequence[Record], partitions: int, begin: Mapping[TP, int]) -
     )
 
 
+class NoDesk:
+    """The desk of a monitor that writes no tickets."""
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def ready(self) -> bool:
+        """Return that it never is."""
+        return False
+
+    def due(self, existing: Mapping[str, Ticket]) -> list[Ticket]:
+        """Return nothing."""
+        return []
+
+
 class Monitor:
     """The monitor over a memory store; what it publishes is kept as a compacted topic keeps it."""
 
@@ -221,7 +239,7 @@ class Monitor:
 
     def begin(self) -> None:
         """Be another worker, with the same state."""
-        self.fold = Monitoring(self.app, self.store, Observer(), lambda: self.now, self.desk or NO_DESK)
+        self.fold = Monitoring(self.app, self.store, Observer(), lambda: self.now, self.desk or NoDesk())
         self.fold.assigned(frozenset(range(self.app.partitions)))
 
     def feed(self, records: Sequence[Record]) -> Step | None:

@@ -155,7 +155,7 @@ def test_a_summary_is_of_the_newest_parts(seed: int) -> None:
 
 
 def _watermarks(monitor: Monitor) -> dict[int, int]:
-    following = Following(bytes, HOUR_MS)
+    following = Following(bytes, RULES)
     for key, part in monitor.decoded().items():
         following.take(key, part)
     return following.watermarks()

@@ -19,6 +19,7 @@ from streams.errors import SetupError
 from streams.headers import label_headers
 from streams.monitor.labels import Label
 from streams.monitor.reading import events
+from streams.monitor.state import encode_rules
 from streams.monitor.tasks import Binary, Multiclass, Regression
 from streams.monitor.windows import DELAY, MISFIT, Rules, Window, window_key
 from streams.pipeline import read
@@ -113,12 +114,15 @@ def test_a_new_worker_goes_on_with_what_is_not_published_yet() -> None:
         (RULES._replace(task=Binary(b"lost", b"kept")), "model was binary (kept, lost) and is binary (lost, kept)"),
         (RULES._replace(task=Regression()), "model was binary (kept, lost) and is regression"),
         (RULES._replace(task=Multiclass((b"kept", b"lost"))), "and is multiclass (kept, lost)"),
+        (RULES._replace(task=Binary(b"kept, lost", b"")), "and is binary (kept, lost, )"),
+        (RULES._replace(retention_ms=101 * HOUR_MS), "retention_hours was 100.0 and is 101.0"),
+        (RULES, "retention_hours was 100.0 and is for ever"),
     ],
-    ids=["grain", "horizon", "classes", "kind", "of-two"],
+    ids=["grain", "horizon", "classes", "kind", "of-two", "comma", "longer", "for-ever"],
 )
 def test_what_was_counted_by_other_rules_is_left_alone(rules: Rules, why: str) -> None:
     """An identity would take away from its window what it never added; the monitor stops, and verify does not judge."""
-    monitor = Monitor(2)
+    monitor = Monitor(2, rules=RULES._replace(retention_ms=100 * HOUR_MS) if "retention" in why else RULES)
     monitor.feed(SIMPLE)
     monitor.app = replace(monitor.app, rules=rules)
     monitor.begin()
@@ -138,15 +142,23 @@ def test_what_was_counted_by_other_rules_is_left_alone(rules: Rules, why: str) -
     assert why in report.unchecked[0]
 
 
-def test_how_long_windows_are_revised_may_be_changed() -> None:
-    """It decides when what is known is let go, and nothing about what it adds up to."""
+def test_windows_may_be_sealed_sooner() -> None:
+    """Not later: rows of theirs are gone then. What a state says of its rules stays with it however old its first step is."""
     monitor = Monitor()
     monitor.feed(SIMPLE)
-    monitor.app = replace(monitor.app, rules=RULES._replace(retention_ms=1_000 * HOUR_MS))
+    for hours in (1_000, 999):
+        monitor.app = replace(monitor.app, rules=RULES._replace(retention_ms=hours * HOUR_MS))
+        monitor.begin()
+        monitor.feed([label("a", "kept", 10 * HOUR_MS)])
+        monitor.rest()
+        assert monitor.verdict().exit_code == 0
+    for step in (monitor.feed(SIMPLE), monitor.fold.gap(TP(LABELS, 0), 9, 10, Lease(1, None))):
+        assert step is not None
+        assert encode_rules(monitor.app.rules) == {put.key: put.value for put in step.puts[0]}[b"r"]
+    monitor.app = replace(monitor.app, rules=RULES)
     monitor.begin()
-    monitor.feed([label("a", "kept", 10 * HOUR_MS)])
-    monitor.rest()
-    assert monitor.verdict().exit_code == 0
+    with pytest.raises(SetupError, match=r"retention_hours was 999\.0 and is for ever"):
+        monitor.rest()
 
 
 def test_a_window_is_published_so_often_and_no_more() -> None:

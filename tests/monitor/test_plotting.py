@@ -20,7 +20,7 @@ from tests.monitor.drift.known import EDGES, category, drawn, histogram, referen
 from tests.monitor.stream import HOUR_MS, RULES, run
 from tests.monitor.test_telling import LABELLED
 
-LINES = told(merged(run(LABELLED).decoded(), HOUR_MS), RULES, 1, 30 * HOUR_MS, None)
+LINES = told(merged(run(LABELLED).decoded(), RULES), RULES, 1, 30 * HOUR_MS, None)
 SUBJECT = Subject("m", "1", None)
 MOVED = [(-1.5, 0.0), (1.5, 0.0), (0.0, 0.4)]
 """Shifts, and shares of what is missing, that are far from what is usual."""
@@ -64,7 +64,7 @@ def test_a_picture_is_the_same_every_time(tmp_path: Path, seed: int) -> None:
 
 def test_what_is_not_mature_is_hollow(tmp_path: Path) -> None:
     """One hour later the labels of all spans must be there; before that, of some."""
-    early = told(merged(run(LABELLED).decoded(), HOUR_MS), RULES, 1, 26 * HOUR_MS, None)
+    early = told(merged(run(LABELLED).decoded(), RULES), RULES, 1, 26 * HOUR_MS, None)
     assert {line.report.mature for line in early} == {0.0, 1.0}
     plot(early, tmp_path / "early.svg", "loans")
     plot(LINES, tmp_path / "late.svg", "loans")

@@ -1,11 +1,13 @@
 """What is told of published windows: spans that add up, and cells that say what there is and what there is not."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from streams.monitor.merging import Merged, merged
 from streams.monitor.telling import as_json, newest_ms, table, told
+from streams.plotting import plot
 from tests.monitor.stream import HOUR_MS, RULES, Monitor, label, result, run
 
 LABELLED = [
@@ -20,7 +22,7 @@ LABELLED = [
 
 def published(monitor: Monitor) -> Merged:
     """Return what the parts add up to."""
-    return merged(monitor.decoded(), HOUR_MS)
+    return merged(monitor.decoded(), RULES)
 
 
 def test_spans_add_up() -> None:
@@ -68,3 +70,15 @@ def test_programs_get_everything() -> None:
 def test_nothing_published_is_nothing_told() -> None:
     """There is no newest window then."""
     assert newest_ms(published(Monitor()), RULES) is None
+
+
+def test_an_event_of_the_year_one_can_be_told_of(tmp_path: Path) -> None:
+    """`DateTime.MinValue` of somebody's client: the week that it lies in begins before all calendars."""
+    old = run([*LABELLED, result("old", 0.5, -62_135_596_800_000)])
+    weeks = told(merged(old.decoded(), RULES), RULES, 168, 30 * HOUR_MS, None)
+    assert min(line.begin_ms for line in weeks) < -62_135_596_800_000
+    begin = f"{min(line.begin_ms for line in weeks)} ms"
+    assert any(begin in row for row in table(weeks))
+    assert begin in {as_json(line)["from"] for line in weeks}
+    plot(weeks, tmp_path / "weeks.svg", "loans")
+    assert (tmp_path / "weeks.svg").exists()

@@ -1,13 +1,12 @@
 """What is known of each feature, and what tickets there are: for people and for programs. Room: pure."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from streams.monitor.drift.episodes import Chain, Step
 from streams.monitor.drift.judging import Judged
 from streams.monitor.drift.watch import Watch
-from streams.monitor.sentences import bins, brief, moment, percent
+from streams.monitor.sentences import bins, brief, iso, moment, percent
 from streams.monitor.state import Subject
 from streams.monitor.ticket import Severity, Ticket
 
@@ -81,7 +80,7 @@ def as_json(line: Line) -> dict[str, Any]:
         **_subject(line.subject),
         "metric": chain.metric,
         "why": line.why,
-        "window": newest and _iso(newest.window * ms),
+        "window": newest and iso(newest.window * ms),
         "window_ms": ms,
         "n": newest and newest.n,
         "statistic": newest and newest.statistic,
@@ -92,9 +91,9 @@ def as_json(line: Line) -> dict[str, Any]:
         "shown": _judged(newest.judged) if newest and newest.judged else None,
         "episodes": [
             {
-                "first_seen": _iso(each.first_seen * ms),
-                "opened": _iso(each.opened * ms),
-                "closed": None if each.closed is None else _iso(each.closed * ms),
+                "first_seen": iso(each.first_seen * ms),
+                "opened": iso(each.opened * ms),
+                "closed": None if each.closed is None else iso(each.closed * ms),
             }
             for each in chain.episodes
         ],
@@ -165,8 +164,8 @@ def ticket_json(ticket: Ticket) -> dict[str, Any]:
     """Return a ticket for programs: the schema's fields, times as ISO 8601, bytes as hexadecimal digits."""
     record = ticket.as_record()
     for name in ("first_seen", "opened", "newest", "closed"):
-        record[name] = None if record[name] is None else _iso(record[name])
-    record["path"] = [{**one, "window": _iso(one["window"])} for one in record["path"]]
+        record[name] = None if record[name] is None else iso(record[name])
+    record["path"] = [{**one, "window": iso(one["window"])} for one in record["path"]]
     return record | {"reference": ticket.reference and ticket.reference.hex()}
 
 
@@ -202,10 +201,3 @@ def _subject(subject: Subject) -> dict[str, str | None]:
 
 def _number(value: float | None) -> str:
     return NONE if value is None else brief(value)
-
-
-def _iso(ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
-    except (ValueError, OverflowError, OSError):
-        return moment(ms)
