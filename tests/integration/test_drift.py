@@ -546,7 +546,7 @@ def test_nothing_is_decided_while_there_is_a_backlog(watched: Watched, monkeypat
     monkeypatch.setattr(desk, "_past", look)
     ticket = Ticket(Kind.DRIFT, Severity.TICKET, LATE, "delay", "", HOUR_MS, 0, 0, 0, id="on the topic", revision=7)
     produce_all(app.producer(), settings.tickets, [(b"noise", b"noise"), (b"on the topic", written(app, ticket))], 0)
-    produce_all(app.producer(), settings.parts, [(b"k" * 22, b"noise")], 0)
+    produce_all(app.producer(), settings.parts, [(b"k" * 22, b"noise"), (b"k" * 22, None)], 0)
     desk.open()
     ready = desk.ready
     until(lambda: ready() or looks[settings.group] > 9, 20, what="ten looks at the scorer")
