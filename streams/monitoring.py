@@ -52,6 +52,8 @@ from streams.ports import Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Block, Detail, Lease, Put, Step
 
+REST_S = 5.0
+"""When nothing was read for so long, everything that has changed is published."""
 FREED = 100
 """So many identities more than twice those of the batch are freed in one step, so that what is due does not pile up."""
 
@@ -88,11 +90,14 @@ class Monitoring:
         self._behind: dict[int, set[bytes]] = {}
         """Of each partition, the windows of which more was counted of what models saw than is published."""
         self._refused = Refused()
+        self._read_at = clock()
+        """When anything was read."""
         self._sweep = Sweep(store, app.rules)
 
     def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
         self._ask()
+        self._read_at = self._clock()
         batch, read = rows.batch, self._refuse(events(rows, self.app), rows)
         partitions = [tp.partition for tp in batch.tps]
         mine: dict[int, list[Event]] = defaultdict(list)
@@ -151,6 +156,8 @@ class Monitoring:
         """Return the transaction that publishes what is due."""
         self._ask()
         tickets = self._tickets()
+        if self._clock() - self._read_at >= REST_S:
+            self._timetable.rest()
         if not tickets and not self._timetable.due(self._clock()):
             return None
         return self._step(lease(), [], {}, {}, {}, {}, tickets)

@@ -54,8 +54,12 @@ class Timetable:
                 self._due[at] = self._last.get(at, -pause) + pause
 
     def due(self, now: float) -> list[tuple[int, bytes]]:
-        """Return which windows are due, the longest due first."""
-        return sorted((at for at, time in self._due.items() if time <= now), key=self._due.__getitem__)
+        """Return which windows are due, the longest due first, and of those the oldest."""
+        return sorted((at for at, time in self._due.items() if time <= now), key=lambda at: (self._due[at], at))
+
+    def rest(self) -> None:
+        """Note that nothing comes any more: all that has changed is due, since it will not change again before it was published."""
+        self._due = dict.fromkeys(self._due, -math.inf)
 
     def published(self, at: tuple[int, bytes], now: float) -> None:
         """Note that a window was published."""

@@ -172,6 +172,21 @@ def test_a_window_is_published_so_often_and_no_more() -> None:
     assert len(monitor.windows()) == 50
 
 
+def test_what_has_changed_is_published_soon_when_nothing_comes_any_more() -> None:
+    """Old windows are published once a minute at most while there is something to read, and within five seconds when there is not."""
+    monitor = Monitor()
+    monitor.feed([result(f"r{number}", 0.5, number * HOUR_MS) for number in range(40)])
+    monitor.rest()
+    monitor.feed([label(f"r{number}", "lost", number * HOUR_MS + 1) for number in range(40)])
+    begun = monitor.now
+    for seconds, waiting in ((4.9, True), (5.1, False)):
+        monitor.now = begun + seconds
+        while (step := monitor.fold.due(lambda: Lease(1, None))) is not None:
+            monitor._commit(step)
+        assert waiting == (monitor.verdict().waiting > 20)
+    assert 0 == monitor.verdict().waiting
+
+
 def test_a_window_larger_than_a_chunk_is_published_in_several_and_shrinks_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
