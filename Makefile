@@ -21,7 +21,7 @@ setup: $(VENV)/installed-test ## set up .venv with all that tests and demo need
 demo: $(VENV)/installed-demo ## the main job on real flights, with a kill in the middle; KEEP=1 leaves it up, JSON=file
 	@$(BIN)/streams demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
 
-test: $(VENV)/installed-test ## run the tests, on a real broker and a real registry: attacks alone, all others JOBS=2 at a time
+test: $(VENV)/installed-test ## run the tests, on real brokers and real registries: attacks alone, all others JOBS=2 at a time
 	@status=0; \
 	$(BIN)/pytest --ignore=tests/faults -n $(or $(JOBS),0) --dist loadfile || status=$$?; \
 	[ $$status != 2 ] || exit 2; \

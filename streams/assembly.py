@@ -67,7 +67,9 @@ class Parts(NamedTuple):
 def preflight(settings: Settings) -> list[str]:
     """Check, before any worker starts, that topics, contracts and model are there and do not contradict the guarantee.
 
-    The model is not loaded, which each worker does, with its golden rows. Returns: warnings. Raises: SetupError, ConfigError, which say what to do.
+    The model is not loaded: each worker does that, with its golden rows.
+
+    Returns: warnings. Raises: SetupError, ConfigError, which say what to do.
     """
     found = _topics(settings)
     product_ids(settings)

@@ -18,19 +18,28 @@ Parts = Mapping[bytes, Mapping[str, Any]]
 
 def read_parts(settings: Settings, admin: Admin) -> Parts:
     """Return every part of windows that is published now. Raises: SetupError, Unreachable."""
-    return _last(settings, admin, settings.parts, settings.partitions, "performance_part")
+    return _last(settings, admin, settings.parts, settings.partitions)
 
 
 def read_tickets(settings: Settings, admin: Admin) -> dict[str, Ticket]:
     """Return every ticket that there is, by id. Raises: SetupError, Unreachable."""
-    found = map(of_record, _last(settings, admin, settings.tickets, 1, "ticket").values())
+    found = map(of_record, _last(settings, admin, settings.tickets, 1).values())
     return {ticket.id: ticket for ticket in found}
 
 
-def _last(settings: Settings, admin: Admin, topic: str, partitions: int, schema: str) -> Parts:
+def readers(settings: Settings) -> dict[str, Reader]:
+    """Return, by topic, what reads parts and tickets, those of older versions, too."""
+    schemas = {settings.parts: "performance_part", settings.tickets: "ticket"}
+    return {
+        topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True)
+        for topic, name in schemas.items()
+    }
+
+
+def _last(settings: Settings, admin: Admin, topic: str, partitions: int) -> Parts:
     if topic not in admin.topics([topic]):
         raise SetupError(f"topic {topic} does not exist. `streams topics apply` creates it, where there are [labels]")
-    reader = Reader((schemas_dir() / f"{schema}.avsc").read_text("utf-8"), older=True)
+    reader = readers(settings)[topic]
     tps = [TP(topic, partition) for partition in range(partitions)]
     starts, ends = admin.offsets(tps, "earliest"), admin.offsets(tps, "stable")
     last: dict[bytes, Mapping[str, Any]] = {}

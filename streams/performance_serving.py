@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import structlog
 
-from streams import schemas_dir
-from streams.avro.read import Reader
 from streams.config import Settings
 from streams.drift import lines
 from streams.kafka.admin import Admin
@@ -27,6 +25,7 @@ from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.verdicts import verdicts
 from streams.monitor.windows import DELAY, Rules, parse_window
 from streams.monitored import Subject as Monitored
+from streams.parts import readers
 from streams.records import TP
 from streams.ticketing import Packages, asked
 
@@ -158,11 +157,7 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
     subject = Monitored(settings)
     published, drift, page = Published(subject.rules), Drift(subject), [text([])]
     tps = [TP(settings.parts, partition) for partition in range(settings.partitions)] + [TP(settings.tickets, 0)]
-    schemas = {settings.parts: "performance_part", settings.tickets: "ticket"}
-    readers = {
-        topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True)
-        for topic, name in schemas.items()
-    }
+    by_topic = readers(settings)
     Admin(settings.kafka).offsets(tps, "latest")  # says what is missing, which a reader would wait for
     with Tail(settings.kafka, tps) as tail:
         serve(host, port, {"/metrics": lambda: Page(200, page[0], PROMETHEUS)})
@@ -173,7 +168,7 @@ def run(settings: Settings, host: str, port: int, stopping: threading.Event) -> 
                 if record.key is None:
                     continue
                 try:
-                    value = None if record.value is None else readers[record.tp.topic].read(record.value, skip=5)
+                    value = None if record.value is None else by_topic[record.tp.topic].read(record.value, skip=5)
                     if record.tp.topic == settings.parts:
                         published.take(record.key, value)
                         drift.take(record.key, value)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import structlog
 
-from streams import schemas_dir
-from streams.avro.read import Reader
 from streams.config import Settings
 from streams.errors import ConfigError, SetupError, Stop
 from streams.kafka.admin import Admin
@@ -21,6 +19,7 @@ from streams.monitor.summary import Published, Summaries
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.verdicts import Asked, Package, Verdict, due, verdicts
 from streams.monitored import Subject
+from streams.parts import readers
 from streams.records import TP
 
 log = structlog.get_logger()
@@ -92,11 +91,7 @@ class TicketDesk:
         self._requests = [TP(lane.topic, number) for lane in self._settings.requests for number in numbers]
         read = (self._settings.features, self._settings.results, self._settings.labels_read)
         self._counted = [TP(topic, number) for topic in read for number in numbers]
-        schemas = {self._settings.parts: "performance_part", self._settings.tickets: "ticket"}
-        self._readers = {
-            topic: Reader((schemas_dir() / f"{name}.avsc").read_text("utf-8"), older=True)
-            for topic, name in schemas.items()
-        }
+        self._readers = readers(self._settings)
         self._tail: Tail | None = None
         self._thread = ThreadPoolExecutor(1, "tickets")
         self._begin()

@@ -6,7 +6,6 @@ Keys begin with a tag (`d` of identities and `f` of frames are the pipeline's):
     s + subject                      its names, as JSON
     w + window + key of the row      a row's numbers
     p + window                       whether it changed since it was published, in how many chunks that was, and how often
-
     k + id of a ticket               the ticket, as it was published last (of the partition HOME only)
     m + partition of requests        the latest plausible event time that was counted of it, in milliseconds
     t + hour + identity              when an identity may be freed, in hours since 1970
