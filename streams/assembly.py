@@ -15,7 +15,7 @@ from streams.durations import HOUR_MS
 from streams.kafka import client_version
 from streams.kafka.admin import Admin, Found
 from streams.kafka.changelog import KafkaChangelog
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import partitions_of
 from streams.kafka.sink import KafkaSink
 from streams.kafka.source import KafkaSource
 from streams.loop import Loop
@@ -176,7 +176,7 @@ def application(settings: Settings, found: Mapping[str, Found]) -> App:
         topic_ids={topic: found[topic].topic_id for topic in lanes},
         changelog_id=found[settings.changelog].topic_id,
         partitions=settings.partitions,
-        partition_of=partition_of,
+        partitions_of=partitions_of,
         salt=salt(settings.app.id),
         window_ms=settings.dedupe.window_ms,
         answer_bytes=settings.dedupe.answer_bytes,

@@ -32,7 +32,7 @@ def frame_put(topic: str, frame: Frame) -> Put:
     for name, topic_id in ((topic, frame.topic_id), ("the changelog", frame.log_id)):
         if len(topic_id) != 16:
             raise ValueError(f"the id of {name} has {len(topic_id)} bytes, not 16")
-    return Put(FRAME + topic.encode(), _VALUE.pack(FORMAT, frame.topic_id, frame.next_offset, frame.log_id))
+    return FRAME + topic.encode(), _VALUE.pack(FORMAT, frame.topic_id, frame.next_offset, frame.log_id)
 
 
 def is_frame(key: bytes) -> bool:
@@ -45,12 +45,13 @@ def parse_frame(put: Put) -> tuple[str, Frame]:
 
     Raises: ValueError if it is not a frame, or one of a format that this version does not read.
     """
-    if not is_frame(put.key):
-        raise ValueError(f"not a frame: the key begins with {put.key[:1]!r}")
-    if len(put.value) != _VALUE.size or put.value[0] != FORMAT:
+    key, value = put
+    if not is_frame(key):
+        raise ValueError(f"not a frame: the key begins with {key[:1]!r}")
+    if len(value) != _VALUE.size or value[0] != FORMAT:
         raise ValueError(
-            f"a frame of {len(put.value)} bytes, format {put.value[:1].hex() or 'none'}: this version reads format {FORMAT} "
+            f"a frame of {len(value)} bytes, format {value[:1].hex() or 'none'}: this version reads format {FORMAT} "
             f"of {_VALUE.size} bytes. Was the changelog written by a newer version?"
         )
-    _, topic_id, next_offset, log_id = _VALUE.unpack(put.value)
-    return put.key[1:].decode(), Frame(topic_id, next_offset, log_id)
+    _, topic_id, next_offset, log_id = _VALUE.unpack(value)
+    return key[1:].decode(), Frame(topic_id, next_offset, log_id)

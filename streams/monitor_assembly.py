@@ -14,7 +14,7 @@ from streams.config import Settings
 from streams.contracts import Pair, Reading, Role, Snapshot, Unreadable
 from streams.dedupe import salt
 from streams.kafka.admin import Admin, Found
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import partitions_of
 from streams.monitor.app import App
 from streams.monitor.features import counts_contract
 from streams.monitor.reading import result_contract
@@ -65,7 +65,7 @@ def assemble_rekeyer(settings: Settings, slot: Slot, observer: Observer) -> Part
         topic_ids={topic: found[topic].topic_id},
         changelog_id=found[changelog].topic_id,
         partitions=found[topic].partitions,
-        partition_of=partition_of,
+        partitions_of=partitions_of,
         salt=salt(settings.app.id),
         key_bytes=settings.limits.key_bytes,
     )
@@ -90,7 +90,7 @@ def application(subject: Subject, found: Mapping[str, Found]) -> App:
         topic_ids={topic: found[topic].topic_id for topic in (settings.results, settings.features, labels)},
         changelog_id=found[settings.monitor_changelog].topic_id,
         partitions=settings.partitions,
-        partition_of=partition_of,
+        partitions_of=partitions_of,
         salt=salt(settings.app.id),
         key_bytes=settings.limits.key_bytes,
         rules=subject.rules,

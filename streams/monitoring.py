@@ -50,7 +50,7 @@ from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.ports import Observer, Stage, Store
 from streams.reasons import Reason
-from streams.records import TP, Block, Detail, Lease, Put, Step
+from streams.records import TP, Block, Detail, Lease, Step
 
 REST_S = 5.0
 """When nothing was read for so long, everything that has changed is published."""
@@ -102,18 +102,17 @@ class Monitoring:
         partitions = [tp.partition for tp in batch.tps]
         mine: dict[int, list[Event]] = defaultdict(list)
         for event in read.events:
-            if read.reason[event.row] is Reason.NONE:
+            if event.row not in read.reason:
                 mine[partitions[batch.tp[event.row]]].append(event)
         fates: dict[int, Counter[str]] = defaultdict(Counter)
         changes: dict[int, Changes] = defaultdict(dict)
         self._see(rows, read, fates, changes)
         letters = []
-        for row, reason in enumerate(read.reason):
-            if reason is not Reason.NONE:
-                tp = batch.tps[batch.tp[row]]
-                fates[tp.partition][f"{self._what(tp.topic)}.{reason.name}"] += 1
-                if tp.topic == self.app.labels and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
-                    letters.append(row)
+        for row, reason in sorted(read.reason.items()):
+            tp = batch.tps[batch.tp[row]]
+            fates[tp.partition][f"{self._what(tp.topic)}.{reason.name}"] += 1
+            if tp.topic == self.app.labels and reason is not Reason.UNPRODUCIBLE and fits(batch, row, self.app):
+                letters.append(row)
         appended = batch.append_ms.tolist()
         for partition, found in mine.items():
             self._join(partition, found, appended, fates[partition], changes[partition])
@@ -148,7 +147,7 @@ class Monitoring:
         fates = {f"{what}.{Reason.GAP.name}": log_start - committed}
         self._count(tp.partition, tally(fates), changes[tp.partition])
         changes[tp.partition][RULES] = encode_rules(self.app.rules)
-        puts = [Put(*change) for change in changes[tp.partition].items()]
+        puts = [*changes[tp.partition].items()]
         puts.append(frame_of(tp, log_start, self.app))
         return Step(lease, [], {tp.partition: puts}, {tp: log_start}, {}, fates=fates)
 
@@ -188,7 +187,9 @@ class Monitoring:
     def _refuse(self, read: Events, rows: Rows) -> Events:
         batch = rows.batch
         for row in range(batch.size) if self._refused else ():
-            if why := self._refused.why(batch.tps[batch.tp[row]], int(batch.offset[row]), read.reason[row]):
+            if why := self._refused.why(
+                batch.tps[batch.tp[row]], int(batch.offset[row]), read.reason.get(row, Reason.NONE)
+            ):
                 read.reason[row], read.detail[row] = why
         return read
 
@@ -323,7 +324,7 @@ class Monitoring:
         self._changed = {partition: _dirty(mine.items()) for partition, mine in changes.items()}
         read = {tp.partition for tp in ends}
         ends = {**self._stood([partition for partition in changes if partition not in read]), **ends}
-        puts = {partition: list(map(Put._make, mine.items())) for partition, mine in changes.items()}
+        puts = {partition: [*mine.items()] for partition, mine in changes.items()}
         for tp, offset in ends.items():
             puts[tp.partition].append(frame_of(tp, offset, self.app))
         self._observer.passed(Stage.SETTLE)
@@ -363,7 +364,7 @@ class Monitoring:
             values = self._store.get(partition, [FRAME + topic.encode() for topic in topics])
             for topic, value in zip(topics, values, strict=True):
                 if value is not None:
-                    stood[TP(topic, partition)] = parse_frame(Put(FRAME + topic.encode(), value))[1].next_offset
+                    stood[TP(topic, partition)] = parse_frame((FRAME + topic.encode(), value))[1].next_offset
         return stood
 
     def _check(self, partition: int) -> None:

@@ -29,7 +29,7 @@ _EACH = _KEY.itemsize + _VALUE.itemsize
 
 def pack(puts: Sequence[Put], limit: int = PACK_BYTES) -> list[bytes]:
     """Return the changes as packs of at most `limit` bytes, in order; one that is larger alone has its own pack."""
-    keys, values = [put.key for put in puts], [put.value for put in puts]
+    keys, values = [key for key, _ in puts], [value for _, value in puts]
     key_sizes = np.fromiter(map(len, keys), np.int64, len(keys))
     value_sizes = np.fromiter(map(len, values), np.int64, len(values))
     packs, ends = [], np.cumsum(key_sizes + value_sizes + _EACH)
@@ -65,7 +65,7 @@ def unpack(value: bytes) -> list[Put]:
     values = _ends(np.frombuffer(value, _VALUE, count, _HEAD.size + count * _KEY.itemsize), int(keys[-1]))
     if values[-1] != len(value):
         raise ValueError(f"a changelog record of {len(value)} bytes says that it has {values[-1]}")
-    return list(map(Put._make, zip(_cut(value, keys), _cut(value, values), strict=True)))
+    return list(zip(_cut(value, keys), _cut(value, values), strict=True))
 
 
 def _ends(sizes: Ints, begin: int) -> Ints:

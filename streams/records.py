@@ -92,11 +92,9 @@ class Block(NamedTuple):
     """None: no record has any."""
 
 
-class Put(NamedTuple):
-    """One change of a partition's state, which the changelog repeats; an empty value takes the key away."""
-
-    key: bytes
-    value: bytes
+Put: TypeAlias = tuple[bytes, bytes]
+"""One change of a partition's state, (key, value), which the changelog repeats; an empty value takes the key away. A plain
+tuple: a worker makes one for each answer."""
 
 
 class Frame(NamedTuple):

@@ -13,7 +13,7 @@ from streams.frames import FRAME, parse_frame
 from streams.headers import topic_id_text
 from streams.pipeline import Fold, Reads
 from streams.ports import Edges, Store
-from streams.records import TP, Checkpoint, Frame, Outcome, Put
+from streams.records import TP, Checkpoint, Frame, Outcome
 
 log = structlog.get_logger()
 
@@ -158,7 +158,7 @@ def _record_gap(tp: TP, committed: int, log_start: int, edges: Edges, fold: Fold
 def _frame(store: Store, tp: TP) -> Frame | None:
     key = FRAME + tp.topic.encode()
     (value,) = store.get(tp.partition, [key])
-    return None if value is None else parse_frame(Put(key, value))[1]
+    return None if value is None else parse_frame((key, value))[1]
 
 
 def _agreed(tp: TP, committed: int | None, frame: Frame | None, log_start: int, app: Reads) -> int:

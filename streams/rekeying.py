@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.headers import label_headers
-from streams.pipeline import Reads, Refused, Rows, record_keys, unaccepted
+from streams.pipeline import Reads, Reasons, Refused, Rows, record_keys, unaccepted
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
@@ -72,7 +72,7 @@ class Rekeying:
         """Do nothing: what was refused is refused whoever reads it."""
 
     def _letters(
-        self, batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail]
+        self, batch: Batch, rows: Sequence[int], reason: Mapping[int, Reason], detail: Mapping[int, Detail]
     ) -> list[Block]:
         """Return the dead letters; one that cannot be set aside in full leaves its coordinates."""
         keys, values, headers = list(batch.keys), list(batch.values), list(batch.headers)
@@ -90,13 +90,13 @@ class Rekeying:
     def _copies(self, rows: Rows, keys: Mapping[int, bytes]) -> Block:
         batch, app = rows.batch, self.app
         headers = [[*(batch.headers[row] or ()), *self._origin(batch, row)] for row in keys]
-        partitions = [app.partition_of(key, app.keyed_partitions) for key in keys.values()]
+        partitions = app.partitions_of([*keys.values()], app.keyed_partitions).tolist()
         return Block(app.keyed, partitions, list(keys.values()), [batch.values[row] for row in keys], headers)
 
 
-def _keys(rows: Rows, app: App) -> tuple[dict[int, bytes], list[Reason], dict[int, Detail]]:
+def _keys(rows: Rows, app: App) -> tuple[dict[int, bytes], Reasons, dict[int, Detail]]:
     """Return the request's key of each row that says it, in the rows' order; and why the others do not."""
-    found, reason, detail = dict[int, bytes](), list(rows.reason), dict(rows.detail)
+    found, reason, detail = dict[int, bytes](), dict(rows.reason), dict(rows.detail)
     for group in rows.groups:
         for row, key, bad in zip(group.rows.tolist(), record_keys(group), group.decoded.bad.tolist(), strict=True):
             if bad:

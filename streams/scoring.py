@@ -1,6 +1,6 @@
 """The scorer: the fold that answers each request once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -63,14 +63,14 @@ class Scoring:
         self._observer.passed(Stage.SCORE)
         return scores
 
-    def _seen(self, rows: Rows) -> Sequence[bytes | None]:
-        """Ask each partition's store once for the identities of its rows."""
-        batch = rows.batch
-        seen: list[bytes | None] = [None] * batch.size
-        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
+    def _seen(self, rows: Rows) -> dict[int, bytes]:
+        """Ask each partition's store once for the identities of its rows; return the values of those that it knows."""
+        batch, identity, seen = rows.batch, rows.identity, dict[int, bytes]()
+        partitions, some_have_none = np.array([tp.partition for tp in batch.tps])[batch.tp], b"" in identity
         for partition in np.unique(partitions).tolist():
-            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if rows.identity[row]]
-            values = self._store.get(partition, [rows.identity[row] for row in asked])
-            for row, value in zip(asked, values, strict=True):
-                seen[row] = value
+            asked = np.flatnonzero(partitions == partition).tolist()
+            if some_have_none:
+                asked = [row for row in asked if identity[row]]
+            values = self._store.get(partition, [identity[row] for row in asked])
+            seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
         return seen

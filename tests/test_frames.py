@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from streams.frames import ENTRY, FRAME, frame_put, is_frame, parse_frame
 from streams.headers import dead_letter_headers, origin_of, topic_id_bytes, topic_id_text
 from streams.reasons import Reason
-from streams.records import Frame, Origin, Put
+from streams.records import Frame, Origin
 
 ID = bytes(range(16))
 LOG = b"L" * 16
@@ -16,27 +16,27 @@ LOG = b"L" * 16
 def test_frame_bytes() -> None:
     """The format is pinned: tag and topic; format byte, topic id, offset in big-endian, the changelog's id."""
     value = b"\x01" + ID + b"\x00\x00\x00\x00\x00\x00\x01\x02" + LOG
-    assert Put(b"fin", value) == frame_put("in", Frame(ID, 258, LOG))
+    assert (b"fin", value) == frame_put("in", Frame(ID, 258, LOG))
 
 
 @given(st.text(min_size=1), st.binary(min_size=16, max_size=16), st.integers(0, 2**63 - 1))
 def test_frame_round_trip(topic: str, topic_id: bytes, offset: int) -> None:
     """What was written is read again; a frame's key is never a state entry's."""
     put = frame_put(topic, Frame(topic_id, offset, LOG))
-    assert is_frame(put.key)
+    assert is_frame(put[0])
     assert (topic, Frame(topic_id, offset, LOG)) == parse_frame(put)
 
 
 def test_what_is_no_frame_is_refused() -> None:
     """Other keys, other formats and cut values raise; they are never read as some offset."""
-    good = frame_put("in", Frame(ID, 1, LOG))
+    _, good = frame_put("in", Frame(ID, 1, LOG))
     assert not is_frame(ENTRY + b"x")
     assert not is_frame(b"")
     for bad in (
-        Put(ENTRY + b"in", good.value),
-        Put(FRAME + b"in", b"\x02" + good.value[1:]),
-        Put(FRAME + b"in", good.value[:-1]),
-        Put(FRAME + b"in", b""),
+        (ENTRY + b"in", good),
+        (FRAME + b"in", b"\x02" + good[1:]),
+        (FRAME + b"in", good[:-1]),
+        (FRAME + b"in", b""),
     ):
         with pytest.raises(ValueError):
             parse_frame(bad)

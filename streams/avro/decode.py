@@ -108,13 +108,18 @@ def _check_decimal(rows: Cursor, spans: Spans, field: Field) -> None:
 def slices(decoded: Decoded, name: str) -> list[bytes | None]:
     """Return the bytes of every row of a string, bytes or fixed column; None for null, b"" for a bad row."""
     column = _spans(decoded, name)
-    data = decoded.data
-    ends = (column.start + column.length).tolist()
-    found: list[bytes | None] = [data[a:b] for a, b in zip(column.start.tolist(), ends, strict=True)]
+    found: list[bytes | None] = [*known(decoded, name)]
     if column.null is not None:
         for row in np.flatnonzero(column.null).tolist():
             found[row] = None
     return found
+
+
+def known(decoded: Decoded, name: str) -> list[bytes]:
+    """Return the same, but b"" for null, too."""
+    column, data = _spans(decoded, name), decoded.data
+    ends = (column.start + column.length).tolist()
+    return [data[a:b] for a, b in zip(column.start.tolist(), ends, strict=True)]
 
 
 def text(decoded: Decoded, name: str, row: int) -> str | None:

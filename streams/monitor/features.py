@@ -68,7 +68,7 @@ def seen(rows: Rows, read: Events, app: App, now_ms: Mapping[int, int]) -> Itera
             continue
         columns = {name: slices(group.decoded, name) for name in _TEXTS}
         for i, row in enumerate(group.rows.tolist()):
-            if read.reason[row] is not Reason.NONE:
+            if row in read.reason:
                 continue
             partition = rows.batch.tps[int(rows.batch.tp[row])].partition
             fields = {name: column[i] for name, column in columns.items()}

@@ -24,7 +24,7 @@ from streams.monitor.labels import VALUE_BYTES_MAX, Label, Prediction, label, to
 from streams.monitor.score_keys import to_keys
 from streams.monitor.state import Subject
 from streams.monitor.tasks import Binary, Multiclass, Regression, Task
-from streams.pipeline import Group, Rows
+from streams.pipeline import Group, Reasons, Rows
 from streams.pipeline.columns import event_ms
 from streams.reasons import Reason
 from streams.records import NO_APPEND_TIME, Batch, Detail, Ints
@@ -50,7 +50,7 @@ class Events(NamedTuple):
     """What was read of a batch: each row has an event, or a reason why it has none."""
 
     events: list[Event]
-    reason: list[Reason]
+    reason: Reasons
     detail: dict[int, Detail]
 
 
@@ -105,9 +105,9 @@ def unmet(labels: Contract, requests: Contract, *, rekey: bool) -> str:
 
 def events(rows: Rows, app: App) -> Events:
     """Return what each row says, in the rows' order; counts of what models saw are `features.seen`'s."""
-    read = Events([], list(rows.reason), dict(rows.detail))
+    read = Events([], dict(rows.reason), dict(rows.detail))
     for group in rows.groups:
-        index = [i for i, row in enumerate(group.rows.tolist()) if rows.reason[row] is Reason.NONE]
+        index = [i for i, row in enumerate(group.rows.tolist()) if row not in rows.reason]
         if not index:
             continue
         topic = rows.batch.tps[int(rows.batch.tp[group.rows[0]])].topic
@@ -223,20 +223,20 @@ def _text(value: bytes | None) -> bytes | str:
 
 def _tombstones(rows: Rows, app: App, read: Events) -> Iterator[Event]:
     """Yield the labels without a value whose key is the identity; the others stay dead letters."""
-    if not app.tombstones or Reason.TOMBSTONE not in rows.reason:
+    if not app.tombstones:
         return
     batch = rows.batch
-    for row, reason in enumerate(rows.reason):
+    for row, reason in sorted(rows.reason.items()):
         key, tp, append_ms = batch.keys[row], batch.tps[batch.tp[row]], int(batch.append_ms[row])
         if reason is not Reason.TOMBSTONE or tp.topic != app.labels or not key:
             continue
-        owner = app.partition_of(key, app.partitions)
+        (owner,) = app.partitions_of([key], app.partitions).tolist()
         if owner != tp.partition:
             read.reason[row], read.detail[row] = Reason.MISPARTITIONED, Detail(None, str(owner))
         elif append_ms == NO_APPEND_TIME:
             read.reason[row] = Reason.NO_APPEND_TIME
         else:
-            read.reason[row] = Reason.NONE
+            del read.reason[row]
             (identity,) = identities(app.salt, None, [key])
             yield Event(row, identity, tombstone(append_ms))
 

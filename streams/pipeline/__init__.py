@@ -4,7 +4,7 @@ Room: pure; no clock, file, network or store. The **law of cuts**: outcomes do n
 a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeline/` cuts at random and compares.
 
     rows = read(batch, snapshot, app)          bytes to columns, or a refusal with its reason
-    seen = ...                                 what the store knows of `rows.identity`
+    seen = ...                                 what the store knows of the rows' identities
     plan = plan(rows, seen, model, app)        which rows are repeats, which must be scored
     step = settle(plan, scores, model, app)    records by topic, state changes, next offsets
 """
@@ -12,7 +12,7 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
 from streams.pipeline.app import App, Reads, Watching
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
-from streams.pipeline.reading import Group, Rows, read, record_keys, select, unaccepted
+from streams.pipeline.reading import Group, Reasons, Rows, read, record_keys, select, unaccepted
 from streams.pipeline.refused import Refused
 from streams.pipeline.settling import gap, settle
 
@@ -22,6 +22,7 @@ __all__ = [
     "Group",
     "Plan",
     "Reads",
+    "Reasons",
     "Refused",
     "Rows",
     "Watching",

@@ -1,9 +1,10 @@
 """What the pure functions must know of the application."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.avro.encode import Encoder
+from streams.records import Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,8 @@ class Reads:
     """16-byte id of the changelog topic, as it was when this worker began."""
     partitions: int
     """The number of partitions of every topic that is read."""
-    partition_of: Callable[[bytes, int], int]
-    """(key, partitions) to partition: murmur2, as Java's default partitioner has it."""
+    partitions_of: Callable[[Sequence[bytes], int], Ints]
+    """(keys, partitions) to the partition of each key: murmur2, as Java's default partitioner has it."""
     salt: bytes
     """16 bytes that the application's identities are made with."""
     key_bytes: int

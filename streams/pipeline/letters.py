@@ -22,14 +22,14 @@ def fits(batch: Batch, row: int, app: Reads) -> bool:
 
 
 def dead_letters(
-    batch: Batch, rows: Sequence[int], reason: Sequence[Reason], detail: Mapping[int, Detail], app: Reads
+    batch: Batch, rows: Sequence[int], reason: Mapping[int, Reason], detail: Mapping[int, Detail], app: Reads
 ) -> list[Block]:
     """Return the original records, untouched, with headers that say where they lay and what is wrong.
 
     Args:
         batch: what was read.
         rows: those to be set aside.
-        reason: of each row of the batch.
+        reason: of each of them.
         detail: of those that have one.
         app: the application.
     """

@@ -52,11 +52,11 @@ class Place(NamedTuple):
 
 def places_of(plan: Plan) -> dict[int, Place]:
     """Return, for each row that is refused or a repeat, where it was decoded, if its identity could be read."""
-    wanted = np.array([reason is not Reason.NONE for reason in plan.reason], np.bool_)
-    places = {}
+    wanted, places = np.zeros(plan.rows.batch.size, np.bool_), dict[int, Place]()
+    wanted[[*plan.reason]] = True
     for group in plan.rows.groups:
-        for index in np.flatnonzero(wanted[group.rows] & ~group.decoded.bad).tolist():
-            places[int(group.rows[index])] = Place(group, index)
+        index = np.flatnonzero(wanted[group.rows] & ~group.decoded.bad)
+        places |= {row: Place(group, at) for row, at in zip(group.rows[index].tolist(), index.tolist(), strict=True)}
     return places
 
 

@@ -1,6 +1,6 @@
 """`plan`: which rows are repeats, and which must be scored. Room: pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,18 +8,18 @@ import numpy as np
 from streams.dedupe import Ask, First, Verdict, fold, recall
 from streams.errors import OffsetsError
 from streams.pipeline.app import App
-from streams.pipeline.reading import Rows
+from streams.pipeline.reading import Reasons, Rows
 from streams.pipeline.refused import Refused
 from streams.ports import Model
 from streams.reasons import Reason
-from streams.records import TP, Batch, Detail, Floats, Ints
+from streams.records import TP, Batch, Bools, Detail, Floats, Ints
 
 
 class Plan(NamedTuple):
     """What becomes of each row: a reason, or a place in `to_score`."""
 
     rows: Rows
-    reason: list[Reason]
+    reason: Reasons
     detail: dict[int, Detail]
     first: dict[int, First | int]
     """Of a DUPLICATE or CONFLICT: what the state knew, or the row of this batch that is answered first."""
@@ -29,13 +29,13 @@ class Plan(NamedTuple):
     """Features of all rows to be scored, group after group."""
     candidates: tuple[tuple[Ints, Floats], ...]
     """For each group, which decoded rows are no repeats of the store's, and their features."""
-    next_in_line: frozenset[int]
+    next_in_line: Collection[int]
     """Rows that repeat a row of this batch, and would be scored if that one cannot be answered."""
 
 
 def plan(
     rows: Rows,
-    seen: Sequence[bytes | None],
+    seen: Mapping[int, bytes],
     model: Model,
     app: App,
     refused: Refused,
@@ -44,7 +44,7 @@ def plan(
 
     Args:
         rows: what was read.
-        seen: the state value of each row's identity, or None.
+        seen: the state value of each row whose identity the state knows.
         model: asked for features only.
         app: the application.
         refused: requests, by (topic-partition, offset), that an earlier attempt found impossible to answer: a score
@@ -54,28 +54,23 @@ def plan(
     """
     rows = _without(rows, refused)
     batch = rows.batch
-    reason, detail = list(rows.reason), dict(rows.detail)
-    partitions = [tp.partition for tp in batch.tps]
-    known: dict[int, First] = {}
-    for row, value in enumerate(seen):
-        if value is not None and rows.identity[row]:
-            known[row] = _recalled(batch, row, value, partitions[batch.tp[row]], app)
-    append_ms = batch.append_ms.tolist()
-    hit = {row for row, first in known.items() if append_ms[row] - first.append_ms <= app.window_ms}
+    reason, detail = dict(rows.reason), dict(rows.detail)
+    known = {row: _recalled(batch, row, value, app) for row, value in seen.items() if rows.identity[row]}
+    hit = [row for row, first in known.items() if batch.append_ms[row] - first.append_ms <= app.window_ms]
     matrices, candidates = _features(rows, reason, detail, hit, model)
-    verdicts = _repeats(rows, reason, known, append_ms, app.window_ms)
+    verdicts = _repeats(rows, reason, known, app.window_ms)
     first: dict[int, First | int] = {}
-    next_in_line = set()
+    next_in_line = []
     for verdict in verdicts:
         if verdict.first is not None:
-            if isinstance(verdict.first, int) and reason[verdict.row] is Reason.NONE:
-                next_in_line.add(verdict.row)
+            if isinstance(verdict.first, int) and verdict.row not in reason:
+                next_in_line.append(verdict.row)
             reason[verdict.row] = verdict.reason
             first[verdict.row] = verdict.first
             detail.pop(verdict.row, None)
     fit = tuple(zip(candidates, matrices, strict=True))
-    to_score, matrix = _picked(rows, fit, lambda row: reason[row] is Reason.NONE)
-    return Plan(rows, reason, detail, first, to_score, matrix, fit, frozenset(next_in_line))
+    to_score, matrix = _picked(rows, fit, ~_among(reason, batch.size))
+    return Plan(rows, reason, detail, first, to_score, matrix, fit, next_in_line)
 
 
 def followers(plan: Plan) -> Plan:
@@ -84,18 +79,24 @@ def followers(plan: Plan) -> Plan:
     When a row cannot be answered, the next of its identity is to be scored; to find the one that can, one after the
     other, would let n copies of such a request plan n times.
     """
-    to_score, matrix = _picked(plan.rows, plan.candidates, plan.next_in_line.__contains__)
+    wanted = _among(plan.next_in_line, plan.rows.batch.size)
+    to_score, matrix = _picked(plan.rows, plan.candidates, wanted)
     return plan._replace(to_score=to_score, matrix=matrix)
 
 
-def _picked(
-    rows: Rows, candidates: Sequence[tuple[Ints, Floats]], wanted: Callable[[int], bool]
-) -> tuple[tuple[Ints, ...], Floats]:
+def _among(some: Collection[int], rows: int) -> Bools:
+    """Return which of so many rows are among these."""
+    mask = np.zeros(rows, np.bool_)
+    mask[np.fromiter(some, np.int64, len(some))] = True
+    return mask
+
+
+def _picked(rows: Rows, candidates: Sequence[tuple[Ints, Floats]], wanted: Bools) -> tuple[tuple[Ints, ...], Floats]:
     """Return, for each group, which of the candidates are wanted, and the features of all of these."""
     to_score, parts = [], []
     for group, (index, matrix) in zip(rows.groups, candidates, strict=True):
-        picked = [i for i, row in enumerate(group.rows[index].tolist()) if wanted(row)]
-        whole = len(picked) == len(index)
+        picked = wanted[group.rows[index]]
+        whole = picked.all()
         to_score.append(index if whole else index[picked])
         parts.append(matrix if whole else matrix[picked])
     return tuple(to_score), np.concatenate(parts) if parts else np.empty((0, 0))
@@ -105,18 +106,18 @@ def _without(rows: Rows, refused: Refused) -> Rows:
     """Return the rows with those refused that an earlier attempt named; one that cannot be written is no repeat either."""
     if not refused:
         return rows
-    batch, reason, detail, identity = rows.batch, list(rows.reason), dict(rows.detail), list(rows.identity)
+    batch, reason, detail, identity = rows.batch, dict(rows.reason), dict(rows.detail), list(rows.identity)
     for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
-        if why := refused.why(batch.tps[tp], offset, reason[row]):
+        if why := refused.why(batch.tps[tp], offset, reason.get(row, Reason.NONE)):
             reason[row], detail[row] = why
             if reason[row] is Reason.UNPRODUCIBLE:
                 identity[row] = b""
     return rows._replace(reason=reason, detail=detail, identity=identity)
 
 
-def _recalled(batch: Batch, row: int, value: bytes, partition: int, app: App) -> First:
+def _recalled(batch: Batch, row: int, value: bytes, app: App) -> First:
+    topic, partition = batch.tps[batch.tp[row]]
     first = recall(value, partition)
-    topic = batch.tps[batch.tp[row]].topic
     if (first.origin.topic_id, first.origin.offset) == (app.topic_ids[topic], int(batch.offset[row])):
         raise OffsetsError(
             f"{topic}[{partition}] offset {first.origin.offset} was answered and committed before: the group's offsets "
@@ -126,18 +127,16 @@ def _recalled(batch: Batch, row: int, value: bytes, partition: int, app: App) ->
 
 
 def _features(
-    rows: Rows, reason: list[Reason], detail: dict[int, Detail], hit: set[int], model: Model
+    rows: Rows, reason: Reasons, detail: dict[int, Detail], hit: Sequence[int], model: Model
 ) -> tuple[list[Floats], list[Ints]]:
     """Return, for each group, the features of all rows that are no repeats of the store's, and which rows they are.
 
     Rows that the model's features refuse get their reason here; they stay in the matrix and are picked out later.
     """
     matrices, candidates = [], []
+    out = _among([*reason, *hit], rows.batch.size)
     for group in rows.groups:
-        members = group.rows.tolist()
-        index = np.array(
-            [i for i, row in enumerate(members) if reason[row] is Reason.NONE and row not in hit], dtype=np.int64
-        )
+        index = np.flatnonzero(~out[group.rows])
         accepted = group.reading.accepted
         if accepted is None or len(index) == 0:
             matrices.append(np.empty((0, 0)))
@@ -145,30 +144,27 @@ def _features(
             continue
         matrix, refusals = model.features(group.decoded, accepted, index)
         for i, (why, what) in refusals.rows.items():
-            reason[members[index[i]]], detail[members[index[i]]] = why, what
+            row = int(group.rows[index[i]])
+            reason[row], detail[row] = why, what
         matrices.append(matrix)
         candidates.append(index)
     width = max((matrix.shape[1] for matrix in matrices), default=0)
     return [matrix if len(matrix) else np.empty((0, width)) for matrix in matrices], candidates
 
 
-def _repeats(
-    rows: Rows, reason: list[Reason], known: Mapping[int, First], append_ms: list[int], window_ms: int
-) -> list[Verdict]:
+def _repeats(rows: Rows, reason: Reasons, known: Mapping[int, First], window_ms: int) -> list[Verdict]:
     """Return verdicts for every identity that the store knows or that occurs more than once; the rest is new."""
-    asked: dict[bytes, int] = {}
-    again: dict[bytes, list[int]] = {}
-    for row, identity in enumerate(rows.identity):
-        if not identity:
-            continue
-        before = asked.setdefault(identity, row)
-        if before != row:
-            again.setdefault(identity, [before]).append(row)
-        elif row in known:
-            again[identity] = [row]
-    verdicts = []
-    for members in again.values():
-        asks = [Ask(row, append_ms[row], rows.fingerprint[row], reason[row] is not Reason.NONE) for row in members]
+    identity = rows.identity
+    last = dict(zip(identity, range(len(identity)), strict=True))
+    again: dict[bytes, list[int]] = {identity[row]: [] for row in known}
+    if len(last) < len(identity):
+        for row in np.flatnonzero(~_among(last.values(), len(identity))).tolist():
+            again.setdefault(identity[row], []).append(row)
+        again.pop(b"", None)
+    append_ms, verdicts = rows.batch.append_ms, []
+    for one, before in again.items():
+        members = [*before, last[one]]
+        asks = [Ask(row, int(append_ms[row]), rows.fingerprint[row], row in reason) for row in members]
         verdicts += fold(asks, known.get(members[0]), window_ms)
     return verdicts
 

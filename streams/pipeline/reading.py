@@ -1,13 +1,15 @@
 """`read`: bytes to columns, identities and fingerprints, or to refusals. Room: pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from itertools import repeat
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from xxhash import xxh3_128_digest
 
 from streams.avro.canonical import canonical
-from streams.avro.decode import WHY, decode, slices
+from streams.avro.decode import WHY, decode, known, slices
 from streams.avro.rules import check
 from streams.contracts import Contract, Decoded, Pair, Reading, Snapshot, Unreadable
 from streams.dedupe import identities
@@ -17,6 +19,9 @@ from streams.records import NO_APPEND_TIME, TP, Batch, Detail, Hold, Ints
 
 Kind: TypeAlias = tuple[str, bytes | None]
 """Topic and first five bytes of a value; None for a tombstone."""
+Reasons: TypeAlias = dict[int, Reason]
+"""Why some rows of a batch will get no new prediction; those that are not named may still get one."""
+_head = itemgetter(slice(5))
 SCHEMA_ID_MAX = 2**31 - 1
 """Registries count in signed 32-bit integers."""
 
@@ -34,10 +39,10 @@ class Group(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What was read of a batch. `reason` is NONE where a row may be scored."""
+    """What was read of a batch."""
 
     batch: Batch
-    reason: list[Reason]
+    reason: Reasons
     detail: dict[int, Detail]
     identity: list[bytes]
     """Store key of each row; b"" where it could not be read, and where key, partition or timestamp are wrong: its state
@@ -62,7 +67,7 @@ def read(batch: Batch, snapshot: Snapshot, app: Reads) -> Rows:
         held = _held(batch, kinds, unknown)
         return read(_before(batch, held), snapshot, app)._replace(held=held, unknown=frozenset(unknown.values()))
     n = batch.size
-    rows = Rows(batch, [Reason.NONE] * n, {}, [b""] * n, [b""] * n, (), {})
+    rows = Rows(batch, {}, {}, [b""] * n, [b""] * n, (), {})
     groups = []
     for (topic, head), members in kinds.items():
         reading = _framing(topic, head, snapshot)
@@ -80,11 +85,13 @@ def read(batch: Batch, snapshot: Snapshot, app: Reads) -> Rows:
 
 
 def _by_head(batch: Batch) -> dict[Kind, Sequence[int]]:
-    """Return the rows of each kind."""
-    heads = [None if value is None else value[:5] for value in batch.values]
-    topics = [tp.topic for tp in batch.tps]
-    if heads and len(set(topics)) == 1 and len(set(heads)) == 1:
-        return {(topics[0], heads[0]): range(len(heads))}
+    """Return the rows of each kind; a range where they are all of one."""
+    values, topics = batch.values, [tp.topic for tp in batch.tps]
+    if len(set(topics)) == 1 and None not in values:
+        found: set[bytes] = set(map(_head, cast("list[bytes]", values)))
+        if len(found) == 1:
+            return {(topics[0], found.pop()): range(len(values))}
+    heads = [None if value is None else value[:5] for value in values]
     kinds: dict[Kind, list[int]] = {}
     for row, (tp, head) in enumerate(zip(batch.tp.tolist(), heads, strict=True)):
         kinds.setdefault((topics[tp], head), []).append(row)
@@ -148,8 +155,8 @@ def select(batch: Batch, rows: Ints) -> Batch:
 
 def _decoded(schema_id: int, reading: Reading, members: Sequence[int], rows: Rows) -> Group | None:
     """Decode the members; refuse the malformed ones, and keep the others if their identity can be read."""
-    values = [rows.batch.values[row] or b"" for row in members]
-    decoded = decode(reading.writer, values)
+    values = rows.batch.values if isinstance(members, range) else [rows.batch.values[row] for row in members]
+    decoded = decode(reading.writer, cast("Sequence[bytes]", values))  # only values have a schema id
     for bad in np.flatnonzero(decoded.bad).tolist():
         field = int(decoded.bad_field[bad])
         name = reading.writer.fields[field].name if field < len(reading.writer.fields) else "(after the last)"
@@ -168,7 +175,7 @@ def _decoded(schema_id: int, reading: Reading, members: Sequence[int], rows: Row
         reading,
         np.asarray(members, dtype=np.int64),
         decoded,
-        [value or b"" for value in slices(decoded, role.name)],
+        known(decoded, role.name),
         slices(decoded, tenant.name) if tenant else None,
     )
 
@@ -178,17 +185,23 @@ def _identify(group: Group, rows: Rows, app: Reads) -> None:
     good = _placed(group, rows, app)
     if len(good) == 0:
         return
-    index, members = good.tolist(), group.rows[good].tolist()
     writer, accepted = group.reading.writer, group.reading.accepted
-    tenants = None if group.tenants is None else [group.tenants[i] for i in index]
-    keys = identities(app.salt, tenants, [group.request_ids[i] for i in index])
     judged = accepted or writer
     inputs = [i for i, field in enumerate(writer.fields) if field.is_input and judged.field(field.name) is not None]
     seed = int.from_bytes(judged.fingerprint[:8], "big")
-    chunks = canonical(group.decoded, inputs)
-    for i, row, key in zip(index, members, keys, strict=True):
-        rows.identity[row] = key
-        rows.fingerprint[row] = xxh3_128_digest(chunks[i], seed)
+    tenants, request_ids, chunks = group.tenants, group.request_ids, canonical(group.decoded, inputs)
+    if len(good) < len(group.rows):
+        index = good.tolist()
+        tenants = None if tenants is None else [tenants[i] for i in index]
+        request_ids, chunks = [request_ids[i] for i in index], [chunks[i] for i in index]
+    keys = identities(app.salt, tenants, request_ids)
+    fingerprints = map(xxh3_128_digest, chunks, repeat(seed))
+    members = group.rows[good].tolist()
+    if len(members) == rows.batch.size:
+        rows.identity[:], rows.fingerprint[:] = keys, fingerprints
+    else:
+        for row, key, fingerprint in zip(members, keys, fingerprints, strict=False):
+            rows.identity[row], rows.fingerprint[row] = key, fingerprint
     _judge(group, accepted, members, rows)
 
 
@@ -196,7 +209,8 @@ def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
     """Return the good rows whose key, partition and timestamp are right; refuse the others."""
     batch, members = rows.batch, group.rows.tolist()
     good = ~group.decoded.bad
-    expected, keys = record_keys(group), [batch.keys[row] for row in members]
+    expected = record_keys(group)
+    keys = batch.keys if len(members) == batch.size else [batch.keys[row] for row in members]
     longest = max(max(map(len, group.request_ids)), max((len(t or b"") for t in group.tenants or ()), default=0))
     wrong = np.zeros(len(members), dtype=bool)
     if keys != expected or b"" in expected or longest > app.key_bytes or max(map(len, expected)) > app.key_bytes:
@@ -206,7 +220,7 @@ def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
                 wrong[i] = True
                 rows.reason[members[i]], rows.detail[members[i]] = Reason.KEY_MISMATCH, Detail(None, why)
     partition = np.array([tp.partition for tp in batch.tps])[batch.tp[group.rows]]
-    owner = np.fromiter((app.partition_of(key or b"", app.partitions) for key in keys), np.int64, len(keys))
+    owner = app.partitions_of(expected if keys == expected else [key or b"" for key in keys], app.partitions)
     elsewhere = good & ~wrong & (owner != partition)
     for i in np.flatnonzero(elsewhere).tolist():
         rows.reason[members[i]], rows.detail[members[i]] = Reason.MISPARTITIONED, Detail(None, str(owner[i]))
@@ -239,7 +253,7 @@ def record_keys(group: Group) -> list[bytes]:
     role = writer.role("request_id")
     if role is not None and writer.key in ((), (role.name,)):
         return group.request_ids
-    parts = [[value or b"" for value in slices(group.decoded, name)] for name in writer.key]
+    parts = [known(group.decoded, name) for name in writer.key]
     return [b":".join(values) for values in zip(*parts, strict=True)]
 
 

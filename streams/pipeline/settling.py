@@ -37,8 +37,8 @@ def settle(plan: Plan, scores: Floats, model: Model, app: App) -> Step:
     blocks += feature_counts(plan, places, model, app)
     blocks += dead_letters(batch, letters, plan.reason, plan.detail, app)
     identity, ends = plan.rows.identity, ends_of(batch)
-    puts = {
-        partition: list(map(Put._make, zip([identity[row] for row in mine.rows], mine.states, strict=True)))
+    puts: dict[int, list[Put]] = {
+        partition: list(zip([identity[row] for row in mine.rows], mine.states, strict=True))
         for partition, mine in answers.items()
     }
     for tp, offset in ends.items():
@@ -53,11 +53,9 @@ def _sorted(plan: Plan, places: Mapping[int, Place], app: App) -> tuple[Plan, li
 
     A dead letter that no topic can carry is an outcome without payload instead: the plan says so then.
     """
-    batch, reasons, details = plan.rows.batch, list(plan.reason), dict(plan.detail)
+    batch, reasons, details = plan.rows.batch, dict(plan.reason), dict(plan.detail)
     refused, letters = [], []
-    for row, reason in enumerate(plan.reason):
-        if reason is Reason.NONE:
-            continue
+    for row, reason in sorted(plan.reason.items()):
         where = REASONS[reason].where
         if where == "outcomes" or (where == "either" and row in places):
             refused.append(row)

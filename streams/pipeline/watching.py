@@ -138,7 +138,7 @@ def _refused(plan: Plan, places: Mapping[int, Place], cells: Cells, watching: Wa
     """Return in which cells what was refused counts."""
     kinds: dict[tuple[int, str, Reason], list[tuple[int, int]]] = {}
     groups: dict[int, Group] = {}
-    for row, reason in enumerate(plan.reason):
+    for row, reason in sorted(plan.reason.items()):
         if reason in COUNTED and (place := places.get(row)) is not None:
             groups[id(place.group)] = place.group
             kinds.setdefault((id(place.group), plan.detail[row].field or "", reason), []).append((row, place.at))

@@ -34,10 +34,10 @@ class MemoryStore:
         """Apply changes and the checkpoint together."""
         assert partition in self._open, f"partition {partition} is not open"
         data = self._data[partition]
-        data.update((put.key, put.value) for put in puts)
-        for put in puts:
-            if not put.value and not data.get(put.key, b"?"):
-                del data[put.key]
+        data.update(puts)
+        for key, value in puts:
+            if not value and not data.get(key, b"?"):
+                del data[key]
         self._checkpoints[partition] = checkpoint
 
     def forget(self, partition: int) -> None:

@@ -54,15 +54,16 @@ class State:
     def take(self, puts: Iterable[Put]) -> None:
         """Go on with some changes, in the order of the log."""
         for put in puts:
-            if is_frame(put.key):
+            key, value = put
+            if is_frame(key):
                 topic, frame = parse_frame(put)
                 tp = TP(topic, self.partition)
                 self.begins.setdefault(tp, frame.next_offset)
                 self.ends[tp] = frame.next_offset
-            elif put.value:
-                self.values[put.key] = put.value
+            elif value:
+                self.values[key] = value
             else:
-                self.values.pop(put.key, None)
+                self.values.pop(key, None)
 
     def rows(self) -> dict[bytes, Row]:
         """Return the rows of all windows, zeros left out."""

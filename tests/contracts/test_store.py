@@ -11,7 +11,7 @@ import pytest
 
 from streams.errors import StateError
 from streams.ports import Store
-from streams.records import Checkpoint, Put
+from streams.records import Checkpoint
 from streams.state.memory import MemoryStore
 from streams.state.rocks import RocksStore
 from tests.integration.application import until
@@ -35,7 +35,7 @@ def test_a_new_partition_is_empty(store: Store) -> None:
 def test_changes_and_checkpoint_are_seen_together(store: Store) -> None:
     """What was applied is read back, the later put of a key wins, and partitions do not mix."""
     store.open(0), store.open(1)
-    store.apply(0, [Put(b"da", b"1"), Put(b"db", b"2"), Put(b"da", b"3")], Checkpoint(LOG, 7))
+    store.apply(0, [(b"da", b"1"), (b"db", b"2"), (b"da", b"3")], Checkpoint(LOG, 7))
     assert [b"3", b"2", None] == store.get(0, [b"da", b"db", b"dc"])
     assert [None] == store.get(1, [b"da"])
     assert Checkpoint(LOG, 7) == store.open(0)
@@ -44,7 +44,7 @@ def test_changes_and_checkpoint_are_seen_together(store: Store) -> None:
 def test_a_closed_partition_returns_warm(store: Store) -> None:
     """A revoke deletes nothing."""
     store.open(0)
-    store.apply(0, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+    store.apply(0, [(b"da", b"1")], Checkpoint(LOG, 1))
     store.close(0)
     assert Checkpoint(LOG, 1) == store.open(0)
     assert [b"1"] == store.get(0, [b"da"])
@@ -54,7 +54,7 @@ def test_a_forgotten_partition_is_empty(store: Store) -> None:
     """Forgetting takes state and checkpoint, and leaves the other partitions alone."""
     store.open(0), store.open(1)
     for partition in (0, 1):
-        store.apply(partition, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+        store.apply(partition, [(b"da", b"1")], Checkpoint(LOG, 1))
     store.forget(0)
     assert [None] == store.get(0, [b"da"])
     assert store.open(0) is None
@@ -66,7 +66,7 @@ def test_a_killed_process_loses_nothing_that_it_applied(tmp_path: Path) -> None:
     child = (
         "import os, sys; from pathlib import Path; from streams.records import *; from streams.state.rocks import RocksStore\n"
         "s = RocksStore(Path(sys.argv[1])); s.open(0)\n"
-        "for i in range(50): s.apply(0, [Put(b'd%d' % i, b'%d' % i)], Checkpoint(b'L' * 16, i))\n"
+        "for i in range(50): s.apply(0, [(b'd%d' % i, b'%d' % i)], Checkpoint(b'L' * 16, i))\n"
         "os.kill(os.getpid(), 9)"
     )
     ended = subprocess.run([sys.executable, "-c", child, str(tmp_path)], check=False, env=dict(os.environ))
@@ -82,7 +82,7 @@ def test_flipped_bytes_are_never_read_as_not_seen(tmp_path: Path, share: float) 
     keys = [b"d%06d" % i for i in range(10_000)]
     store = RocksStore(tmp_path)
     store.open(0)
-    store.apply(0, [Put(key, key * 9) for key in keys], Checkpoint(LOG, 1))
+    store.apply(0, [(key, key * 9) for key in keys], Checkpoint(LOG, 1))
     store.close(0)
     (file,) = (tmp_path / "p00000").glob("*.sst")
     data = bytearray(file.read_bytes())
@@ -107,7 +107,7 @@ def test_what_a_compaction_finds_rotten_is_set_aside(tmp_path: Path) -> None:
 
     def is_found(number: int) -> bool:
         try:
-            store.apply(0, [Put(b"d%06d" % i, b"%d" % number) for i in range(2_000)], Checkpoint(LOG, number))
+            store.apply(0, [(b"d%06d" % i, b"%d" % number) for i in range(2_000)], Checkpoint(LOG, number))
         except StateError:
             return True
         return False
@@ -134,7 +134,7 @@ def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     store = RocksStore(tmp_path)
     store.open(0), store.open(1)
     for partition in (0, 1):
-        store.apply(partition, [Put(b"da", b"1")], Checkpoint(LOG, 1))
+        store.apply(partition, [(b"da", b"1")], Checkpoint(LOG, 1))
         store.close(partition)
     (tmp_path / "p00000" / "CURRENT").write_bytes(b"")
     again = RocksStore(tmp_path)

@@ -71,7 +71,8 @@ def answered(log: Sequence[Planned], model: Loaded) -> Counter[str]:
         keys, values = [one.key for one in part], [one.value for one in part]
         batch = Batch(Lease(1, None), tps, *columns, list(keys), values, [None] * len(part))
         rows = read(batch, snapshot, APP)
-        seen = [store.get(partitions[i], [key])[0] if key else None for i, key in enumerate(rows.identity)]
+        asked = {row: store.get(partitions[row], [key])[0] for row, key in enumerate(rows.identity) if key}
+        seen = {row: value for row, value in asked.items() if value is not None}
         planned = plan(rows, seen, model, APP, Refused())
         step = settle(planned, model.score(planned.matrix), model, APP)
         counts.update(step.counts)

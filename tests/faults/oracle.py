@@ -192,7 +192,7 @@ def _fold(app: Application, seen: Committed, found: dict[str, list[str]]) -> Non
             rows = read(batch, registry.snapshot(), pure)
             if rows.unknown and registry.resolve(rows.unknown):
                 rows = read(batch, registry.snapshot(), pure)
-            looked_up = [state.get(identity) if identity else None for identity in rows.identity]
+            looked_up = {row: state[identity] for row, identity in enumerate(rows.identity) if identity in state}
             planned = plan(rows, looked_up, model, pure, Refused())
             scores = model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
             step = settle(planned, scores, model, pure)
@@ -201,7 +201,7 @@ def _fold(app: Application, seen: Committed, found: dict[str, list[str]]) -> Non
                     zip([block.topic] * len(block.values), block.partitions, block.keys, block.values, strict=True)
                 )
             for puts in step.puts.values():
-                state |= {put.key: put.value for put in puts}
+                state |= dict(puts)
         if one_lane:  # else the order in which the lanes were read decides which of two is the repeat
             written = folded(seen.changelog[tp.partition])
             if entries(state) != entries(written):
@@ -231,7 +231,7 @@ def _disks(app: Application, changelog: Mapping[int, list[Any]], found: dict[str
 
 def folded(log: Iterable[Any]) -> dict[bytes, bytes]:
     """Return the state that the records of a changelog partition make."""
-    return {put.key: put.value for one in log for put in unpack(one.value())}
+    return {key: value for one in log for key, value in unpack(one.value())}
 
 
 def entries(state: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

@@ -17,7 +17,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.outsider import outsider
 from streams.packs import pack
-from streams.records import TP, Put
+from streams.records import TP
 
 ASKING = """
 import sys, time
@@ -101,7 +101,7 @@ def test_a_log_start_that_moves_during_a_restore_is_tried_again(stack: Stack, un
     client: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.bootstrap}
     Admin(client).create(unique, 1, 1, {})
     producer = Producer(client)
-    (value,) = pack([Put(b"key", b"value")])
+    (value,) = pack([(b"key", b"value")])
     for _ in range(10):
         producer.produce(unique, value, None, 0)
     assert 0 == producer.flush(20)

@@ -15,7 +15,7 @@ from streams.errors import Fenced
 from streams.kafka.admin import Admin
 from streams.kafka.changelog import KafkaChangelog
 from streams.kafka.sink import KafkaSink
-from streams.records import TP, Block, Ended, Lease, Outcome, Put, Step
+from streams.records import TP, Block, Ended, Lease, Outcome, Step
 from tests.integration.application import until
 
 
@@ -59,7 +59,7 @@ class World:
     def step(self, offset: int, values: Sequence[bytes] = (b"answer",), consumer: Consumer | None = None) -> Step:
         """Return a step that answers up to an offset."""
         block = Block(f"{self.name}.out", [0] * len(values), [None] * len(values), values)
-        puts = [Put(b"d1", b"x"), Put(b"f", b"frame")]
+        puts = [(b"d1", b"x"), (b"f", b"frame")]
         lease = Lease(1, (consumer or self.consumer).consumer_group_metadata())
         return Step(lease, [block], {0: puts}, {TP(f"{self.name}.in", 0): offset}, {})
 
@@ -107,7 +107,7 @@ def test_a_step_is_seen_whole_with_its_offset_and_its_checkpoint(world: World) -
 
 def test_a_large_step_is_several_packs_and_the_last_is_the_checkpoint(world: World) -> None:
     """What was put is read back from the changelog in its order, and the checkpoint says that all of it was."""
-    puts = [Put(b"d%d" % number, bytes(1_000)) for number in range(500)] + [Put(b"f", b"frame")]
+    puts = [(b"d%d" % number, bytes(1_000)) for number in range(500)] + [(b"f", b"frame")]
     ended = world.sink().transact(world.step(1)._replace(puts={0: puts}))
     assert Outcome.COMMITTED is ended.outcome
     changelog = KafkaChangelog(world.client, f"{world.name}.log")

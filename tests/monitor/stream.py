@@ -17,7 +17,7 @@ from streams.avro.schema import parse
 from streams.avro.write import Writer
 from streams.contracts import Reading, Snapshot
 from streams.dedupe import salt
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import partition_of, partitions_of
 from streams.monitor.app import App
 from streams.monitor.desk import Desk
 from streams.monitor.features import counts_contract
@@ -80,7 +80,7 @@ def app(partitions: int, **changes: Any) -> App:
         topic_ids={RESULTS: b"R" * 16, LABELS: b"L" * 16, FEATURES: b"F" * 16},
         changelog_id=b"C" * 16,
         partitions=partitions,
-        partition_of=partition_of,
+        partitions_of=partitions_of,
         salt=salt("loans"),
         key_bytes=64,
         rules=RULES,
@@ -261,7 +261,7 @@ class Monitor:
 
     def _commit(self, step: Step) -> None:
         for partition, puts in step.puts.items():
-            assert puts[-1].key.startswith(b"f"), "the frames come last"
+            assert puts[-1][0].startswith(b"f"), "the frames come last"
             self.store.apply(partition, puts, Checkpoint(self.app.changelog_id, 0))
             self.logs[partition].take(puts)
         for block in step.emits:

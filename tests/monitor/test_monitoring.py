@@ -154,7 +154,7 @@ def test_windows_may_be_sealed_sooner() -> None:
         assert monitor.verdict().exit_code == 0
     for step in (monitor.feed(SIMPLE), monitor.fold.gap(TP(LABELS, 0), 9, 10, Lease(1, None))):
         assert step is not None
-        assert encode_rules(monitor.app.rules) == {put.key: put.value for put in step.puts[0]}[b"r"]
+        assert encode_rules(monitor.app.rules) == dict(step.puts[0])[b"r"]
     monitor.app = replace(monitor.app, rules=RULES)
     monitor.begin()
     with pytest.raises(SetupError, match=r"retention_hours was 999\.0 and is for ever"):
@@ -226,7 +226,7 @@ def test_what_is_bad_has_a_name(what: str) -> None:
     home = Monitor(2)
     if record.partition is not None:
         keys = (f"a{number}" for number in range(100))
-        key = next(key for key in keys if home.app.partition_of(key.encode(), 2) == 0)
+        key = next(key for key in keys if home.app.partitions_of([key.encode()], 2) == [0])
         record = (
             record._replace(key=key.encode()) if record.value is None else label(key, "lost", 5)._replace(partition=1)
         )

@@ -8,7 +8,7 @@ from streams.avro.schema import parse
 from streams.contracts import Reading
 from streams.dedupe import salt
 from streams.headers import REASON, LabelOrigin, label_origin, origin_of
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import partition_of, partitions_of
 from streams.monitor.reading import unmet
 from streams.pipeline import read
 from streams.reasons import Reason
@@ -32,7 +32,7 @@ APP = App(
     topic_ids={LABELS: b"L" * 16},
     changelog_id=b"C" * 16,
     partitions=3,
-    partition_of=partition_of,
+    partitions_of=partitions_of,
     salt=salt("loans"),
     key_bytes=16,
 )

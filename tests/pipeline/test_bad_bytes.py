@@ -4,6 +4,7 @@ import json
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams.avro.acceptance import judge
@@ -79,7 +80,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SNAPSHOT: Snapshot = {(LANE, NUMBER): Reading(WIDE, WIDE)}
-HERE = app(partition_of=lambda *_: 0)
+HERE = app(partitions_of=lambda keys, _: np.zeros(len(keys), np.int64))
 
 
 def among_neighbours(bad: bytes, snapshot: Snapshot = SNAPSHOT) -> dict[str, Any]:

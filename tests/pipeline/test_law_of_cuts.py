@@ -112,7 +112,7 @@ def test_the_state_is_a_fold_of_what_was_scored() -> None:
     steps: list[Any] = []
     log = numbered([sent("a"), sent("a"), sent("b"), Sent(None, b"c")])
     run(log, [2], each=steps.append)
-    entries = [put.key[:1] for step in steps for puts in step.puts.values() for put in puts]
+    entries = [key[:1] for step in steps for puts in step.puts.values() for key, _ in puts]
     assert b"d" == entries[0]
     assert 2 == entries.count(b"d")
-    assert all(puts[-1].key == b"f" + LANE.encode() for step in steps for puts in step.puts.values())
+    assert all(puts[-1][0] == b"f" + LANE.encode() for step in steps for puts in step.puts.values())

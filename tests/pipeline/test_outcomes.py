@@ -5,12 +5,14 @@ import struct
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams.avro.acceptance import judge
 from streams.avro.id_cache import Remembered
 from streams.avro.schema import parse
 from streams.contracts import Contract, Decoded, Reading, Snapshot, Unreadable
+from streams.kafka.partitioner import partition_of
 from streams.pipeline import read
 from streams.pipeline.outcomes import DETAIL_MAX
 from streams.ports import Refusals
@@ -117,7 +119,9 @@ def test_a_bad_record_stops_alone(cause: str, bad: Sent, reason: str, where: str
     """It gets its reason in its topic; the neighbours' terminal records are, byte for byte, what they are without it."""
     before, after = sent("before", 3.0, partition=bad.partition), sent("after", 4.0, partition=bad.partition)
     wide = app(
-        partition_of=lambda key, _: bad.partition if key in (b"before", b"after") else world.app().partition_of(key, 2)
+        partitions_of=lambda keys, _: np.array(
+            [bad.partition if key in (b"before", b"after") else partition_of(key, 2) for key in keys]
+        )
     )
     terminals = run([(0, before), (1, bad), (2, after)], snapshot=WIDE, application=wide)
     alone = run([(0, before), (2, after)], snapshot=WIDE, application=wide)
@@ -267,6 +271,11 @@ def test_answers_keep_the_order_of_their_requests_across_schemas() -> None:
 
     steps: list[Any] = []
     log = numbered(written_with(7 + number % 2, f"r{number}") for number in range(8))
-    run(log, snapshot=snapshot, application=app(partition_of=lambda *_: 0), each=steps.append)
+    run(
+        log,
+        snapshot=snapshot,
+        application=app(partitions_of=lambda keys, _: np.zeros(len(keys), np.int64)),
+        each=steps.append,
+    )
     (block,) = steps[0].emits
     assert [f"r{number}".encode() for number in range(8)] == block.keys

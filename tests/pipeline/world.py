@@ -16,7 +16,7 @@ from streams.avro.schema import parse
 from streams.contracts import Contract, Decoded, Numbers, Reading, Snapshot, Spans
 from streams.dedupe import salt
 from streams.headers import origin_of
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import partition_of, partitions_of
 from streams.pipeline import App, Refused, followers, not_finite, plan, read, settle
 from streams.ports import Answer, Cells, Model, Refusals
 from streams.reasons import Reason
@@ -55,7 +55,7 @@ def app(**changes: Any) -> App:
         topic_ids={LANE: b"T" * 16},
         changelog_id=b"L" * 16,
         partitions=PARTITIONS,
-        partition_of=partition_of,
+        partitions_of=partitions_of,
         salt=salt("loans"),
         window_ms=10_000,
         answer_bytes=1_024,
@@ -206,10 +206,11 @@ def run(
         if begin == end:
             continue
         rows = read(batch(log[begin:end]), snapshot, application)
-        asked = [
-            store.get(rows.batch.tps[rows.batch.tp[i]].partition, [key])[0] if key else None
+        asked = {
+            i: value
             for i, key in enumerate(rows.identity)
-        ]
+            if key and (value := store.get(rows.batch.tps[rows.batch.tp[i]].partition, [key])[0]) is not None
+        }
         refused = Refused()
         while True:
             planned = plan(rows, asked, model, application, refused)

@@ -215,7 +215,7 @@ def test_local_state_that_does_not_belong_to_the_log_is_forgotten(foreign: bytes
     source, store = TwinSource(log), MemoryStore()
     for partition in range(PARTITIONS):
         store.open(partition)
-        store.apply(partition, [Put(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
+        store.apply(partition, [(b"dalien", b"x")], checkpoint(10**6)._replace(topic_id=foreign))
     edges = Edges(source, TwinSink(log, iter(())), store, TwinChangelog(log), TwinContracts(SNAPSHOT))
     recover(TPS, edges, scoring(log, edges), lambda: True)
     assert folded(log) == state(store)

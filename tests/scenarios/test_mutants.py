@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from streams import loop as loop_room
@@ -120,8 +121,8 @@ def frames_not_compared(patch: Patch) -> None:
         try:
             return recalled(*args)
         except Stop:
-            _, _, value, partition, _ = args
-            return recall(value, partition)
+            batch, row, value, _ = args
+            return recall(value, batch.tps[batch.tp[row]].partition)
 
     patch.setattr(planning, "_recalled", trusting)
 
@@ -178,7 +179,8 @@ def wrong_partition_accepted(patch: Patch) -> None:
 
     def anywhere(batch: Batch, snapshot: Any, app: Any) -> Any:
         lie = {key: batch.tps[tp].partition for key, tp in zip(batch.keys, batch.tp.tolist(), strict=True)}
-        return read(batch, snapshot, replace(app, partition_of=lambda key, _: lie.get(key, 0)))
+        partitions_of = lambda keys, _: np.array([lie.get(key, 0) for key in keys])  # noqa: E731
+        return read(batch, snapshot, replace(app, partitions_of=partitions_of))
 
     patch.setattr(loop_room, "read", anywhere)
 

@@ -253,7 +253,7 @@ def scoring(log: Log, edges: Edges) -> Scoring:
 
 def folded(log: Log) -> dict[int, dict[bytes, bytes]]:
     """What the changelog says the state is."""
-    return {partition: {put.key: put.value for put in puts} for partition, puts in log.changelog.items()}
+    return {partition: dict(puts) for partition, puts in log.changelog.items()}
 
 
 def state(store: MemoryStore) -> dict[int, dict[bytes, bytes]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from streams.monitor.state import ROW, TALLY, encode_row
-from streams.records import TP, Put
+from streams.records import TP
 from tests.monitor.stream import LABELS, RESULTS, Monitor
 from tests.monitor.test_monitoring import SIMPLE
 
@@ -43,13 +43,13 @@ def a_result_less(monitor: Monitor) -> None:
 
 def another_row(monitor: Monitor) -> None:
     """A row is not what the identities add up to."""
-    monitor.logs[0].take([Put(row_of_a_window(monitor), encode_row((7, 7, 7)))])
+    monitor.logs[0].take([(row_of_a_window(monitor), encode_row((7, 7, 7)))])
 
 
 def a_forgotten_identity(monitor: Monitor) -> None:
     """What is known of an identity is gone, and its window is not sealed."""
     identity = next(key for key in monitor.logs[0].values if key[:1] == b"d")
-    monitor.logs[0].take([Put(identity, b"")])
+    monitor.logs[0].take([(identity, b"")])
 
 
 def a_lost_part(monitor: Monitor) -> None:
