@@ -98,7 +98,12 @@ def zigzag(values: Ints) -> Words:
 
 def varint_widths(raw: Words) -> Ints:
     """Return how many bytes the shortest varint of each code has, 1 to 10."""
-    return np.searchsorted(_WIDTHS, raw, side="right") + 1
+    width, most = np.ones(len(raw), np.int64), raw.max(initial=0)
+    for least in _WIDTHS:
+        if most < least:
+            break
+        width += raw >= least
+    return width
 
 
 def write_varints(out: Bytes8, at: Ints, raw: Words, width: Ints) -> None:

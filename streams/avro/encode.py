@@ -104,7 +104,10 @@ class Encoder:
         self, heads: npt.NDArray[Any], prefix: bytes, values: Mapping[str, Values]
     ) -> tuple[list[bytes], list[bytes]]:
         """Return the records as `encode` does, and each once more behind its own head: one cell of `heads` a row."""
-        return write_twice(Cells(heads), self._all_parts(prefix, len(heads), values), len(heads))
+        bare = heads.view(
+            f"V{heads.itemsize}"
+        )  # copied whole: NumPy copies a cell with fields one field after the other
+        return write_twice(Cells(bare), self._all_parts(prefix, len(heads), values), len(heads))
 
     def _all_parts(self, prefix: bytes, rows: int, values: Mapping[str, Values]) -> list[Part]:
         names = {field.name for field in self._fields}
@@ -141,8 +144,8 @@ def _parts(field: _Field, values: Values, rows: int) -> Iterator[Part]:
         yield Run(encode_one(field.schema, values.value))
         return
     if isinstance(values, Slices):
-        if field.null_branch is not None and values.values.count(None) == rows:
-            yield Run(encode_one(field.schema, None))
+        if len(values.values) == rows and (same := _same(field, values.values)) is not None:
+            yield Run(same)
             return
         values = _placed(field, values)
     null = values.null if values.null is not None and values.null.any() else None
@@ -155,6 +158,23 @@ def _parts(field: _Field, values: Values, rows: int) -> Iterator[Part]:
     elif null is not None:
         raise ValueError(f"row {int(null.argmax())} is null")
     yield from _value(field, values, null, rows)
+
+
+def _same(field: _Field, values: Sequence[bytes | None]) -> bytes | None:
+    """Return what every row has where all values are the same, as the sentences of most of a batch's outcomes are."""
+    if not values or values.count(value := values[0]) < len(values):
+        return None
+    if value is None:
+        return encode_one(field.schema, None) if field.null_branch is not None else None
+    branch = b"" if field.null_branch is None else b"\x02" if field.null_branch == 0 else b"\x00"
+    match field.kind:
+        case "string" | "bytes":
+            return branch + encode_one("bytes", value)
+        case "fixed" if len(value) == field.size:
+            return branch + value
+        case "enum":
+            return branch + encode_one("int", field.symbols.index(value.decode()))
+    return None
 
 
 def _value(field: _Field, values: Longs | Doubles | Arrays | Spans, null: Bools | None, rows: int) -> Iterator[Part]:

@@ -1,5 +1,6 @@
 """What the client hands over of one record, where its own accessors are not enough."""
 
+from collections.abc import Sequence
 from operator import methodcaller
 from typing import cast
 
@@ -11,6 +12,18 @@ from streams.records import Headers
 _ask = methodcaller("headers")
 """The client's accessor returns its unfinished list *and* leaves an exception set. A call from C notices that; bytecode
 that has run often enough to be specialised (CPython 3.11 and later) does not, and the exception surfaces anywhere."""
+
+
+def headers_of_all(messages: "Sequence[Message[bytes, bytes]]") -> list[Headers | None]:
+    """Return each record's headers, as `headers_of` does; an error ends `extend` behind what it has, and it goes on there."""
+    found: list[Headers | None] = []
+    asked = map(_ask, messages)
+    while len(found) < len(messages):
+        try:
+            found.extend(asked)
+        except (SystemError, UnicodeDecodeError):
+            found.append(UNREADABLE)
+    return found
 
 
 def headers_of(message: "Message[bytes, bytes]") -> Headers | None:

@@ -11,7 +11,7 @@ from xxhash import xxh3_128_digest
 from streams.avro.canonical import canonical
 from streams.avro.decode import WHY, decode, known, slices
 from streams.avro.rules import check
-from streams.contracts import Contract, Decoded, Pair, Reading, Snapshot, Unreadable
+from streams.contracts import Contract, Decoded, Pair, Reading, Snapshot, Spans, Unreadable
 from streams.dedupe import identities
 from streams.pipeline.app import Reads
 from streams.reasons import Reason
@@ -36,6 +36,12 @@ class Group(NamedTuple):
     decoded: Decoded
     request_ids: list[bytes]
     tenants: list[bytes | None] | None
+
+    def longest(self) -> int:
+        """Return how many bytes the longest request id or tenant has."""
+        roles = (self.reading.writer.role("request_id"), self.reading.writer.role("tenant"))
+        spans = [cast(Spans, self.decoded.columns[role.name]) for role in roles if role is not None]
+        return max(int(span.length.max()) for span in spans)
 
 
 class Rows(NamedTuple):
@@ -211,9 +217,9 @@ def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
     good = ~group.decoded.bad
     expected = record_keys(group)
     keys = batch.keys if len(members) == batch.size else [batch.keys[row] for row in members]
-    longest = max(max(map(len, group.request_ids)), max((len(t or b"") for t in group.tenants or ()), default=0))
+    longest = group.longest() if expected is group.request_ids else max(group.longest(), *map(len, expected))
     wrong = np.zeros(len(members), dtype=bool)
-    if keys != expected or b"" in expected or longest > app.key_bytes or max(map(len, expected)) > app.key_bytes:
+    if keys != expected or b"" in expected or longest > app.key_bytes:
         for i in np.flatnonzero(good).tolist():
             why = _wrong_key(group, i, expected[i], keys[i], app.key_bytes)
             if why:

@@ -1,6 +1,6 @@
 """What a scored request is answered, and what the state remembers of it. Room: pure."""
 
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +26,11 @@ class Answers(NamedTuple):
 
     def at(self, order: list[int]) -> "Answers":
         """Return some of them, in this order."""
-        rows, values, states = self
-        return Answers([rows[i] for i in order], [values[i] for i in order], [states[i] for i in order])
+        return Answers(*([column[i] for i in order] for column in self))
+
+    def part(self, begin: int, end: int) -> "Answers":
+        """Return those from one place to another."""
+        return Answers(*(column[begin:end] for column in self))
 
 
 def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, Answers]:
@@ -36,14 +39,17 @@ def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, Ans
     partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
     blocks: dict[int, list[Answers]] = {}
     for group, index in zip(plan.rows.groups, plan.to_score, strict=True):
-        rows, mine = group.rows[index], scores[begin : begin + len(index)]
+        mine = scores[begin : begin + len(index)]
         begin += len(index)
-        if len(rows):
-            owners = partitions[rows]
-            values = _result(group, index, mine, model) | _origin(batch, rows, owners, app)
+        if len(index):
+            owners = partitions[group.rows[index]]
+            order = np.argsort(owners, kind="stable")
+            rows, owners = group.rows[index[order]], owners[order]
+            values = _result(group, index[order], mine[order], model) | _origin(batch, rows, owners, app)
             whole = _answers(plan, rows, values, app)
-            for partition in np.unique(owners).tolist():
-                blocks.setdefault(partition, []).append(whole.at(np.flatnonzero(owners == partition).tolist()))
+            found, begins = np.unique(owners, return_index=True)
+            for partition, (first, behind) in zip(found.tolist(), pairwise([*begins.tolist(), len(rows)]), strict=True):
+                blocks.setdefault(partition, []).append(whole.part(first, behind))
     return {partition: _joined(parts) for partition, parts in blocks.items()}
 
 
