@@ -26,11 +26,12 @@ class Answers(NamedTuple):
 
     def at(self, order: list[int]) -> "Answers":
         """Return some of them, in this order."""
-        return Answers(*([column[i] for i in order] for column in self))
+        rows, values, states = self
+        return Answers([rows[i] for i in order], [values[i] for i in order], [states[i] for i in order])
 
     def part(self, begin: int, end: int) -> "Answers":
         """Return those from one place to another."""
-        return Answers(*(column[begin:end] for column in self))
+        return Answers(self.rows[begin:end], self.values[begin:end], self.states[begin:end])
 
 
 def results(plan: Plan, scores: Floats, model: Model, app: App) -> dict[int, Answers]:
