@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from platform import python_version
 from typing import NamedTuple
 
@@ -61,6 +62,7 @@ class Parts(NamedTuple):
             wait=wait,
             note=self.slot.note,
             trial=trial,
+            beside=ThreadPoolExecutor(1, thread_name_prefix="ahead").submit,
         )
 
 

@@ -1,14 +1,18 @@
 """The loop: the only place, with `recovery`, that repeats, waits, or decides what an outcome means.
 
-A turn polls, decides, commits and applies, one after the other; nobody polls in between, so nothing can change hands
-in between. Whatever ends otherwise than `committed` or `aborted` ends the process: crash-only, so that every kill
-tests the same path.
+A turn takes a batch, decides, commits and applies it, one after the other. While that is done with a batch that was full, the
+next one is polled and read beside it, and no more than that: whatever needs the state waits until the batch before is applied,
+and nobody else calls the source meanwhile. If partitions change hands in such a poll, the transaction that is on its way
+carries an older lease: the group's coordinator refuses it, or whoever has the partitions now waits for its end (KIP-447).
+
+Whatever ends otherwise than `committed` or `aborted` ends the process: crash-only, so that every kill tests the same path.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import structlog
@@ -20,6 +24,7 @@ from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
 from streams.recovery import recover
+from streams.suspects import Trace
 
 log = structlog.get_logger()
 
@@ -40,6 +45,28 @@ class Held(NamedTuple):
     since: float
 
 
+class Fetched(NamedTuple):
+    """What a poll brought, and what was read of it."""
+
+    polled: Batch
+    rows: Rows
+    full: bool
+    """As many records came as were asked for: more lie there."""
+
+
+Got: TypeAlias = Assignment | Fetched
+
+
+class Later(Protocol):
+    """A call that is made beside others; a `Future` is one."""
+
+    def result(self) -> Got:
+        """Wait for its end; return what it returned, or raise what it raised, as often as this is asked."""
+
+
+Beside: TypeAlias = Callable[[Callable[[], Got]], Later]
+
+
 class Loop:
     """One worker's loop.
 
@@ -54,6 +81,7 @@ class Loop:
         wait: sleeps for some seconds, or less if the worker is asked to stop; says whether it is.
         note: told the coordinates of a batch before anything is made of its bytes, and "" when that is done.
         trial: offsets that workers died over: each record is noted, read and decided alone before anything is made of the batch.
+        beside: makes a call in another thread; None: nothing is read ahead.
         clock: monotonic seconds.
     """
 
@@ -70,13 +98,18 @@ class Loop:
         wait: Callable[[float], bool],
         note: Callable[[str], None] = lambda _: None,
         trial: Mapping[TP, range] = MappingProxyType({}),
+        beside: Beside | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._edges, self._observer = edges, edges.observer
         self._fold = fold
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
-        self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
+        self._watch, self._wait, self._clock = watch, wait, clock
+        self._trace = Trace(note)
+        self._beside = beside
+        self._ahead: Later | None = None
+        """What is polled and read beside the batch that is worked on."""
         self._trial = {tp: {*offsets} for tp, offsets in trial.items()}
         self._owned: frozenset[TP] = frozenset()
         self._started = False
@@ -90,26 +123,63 @@ class Loop:
     def turn(self) -> None:
         """Take one batch from what was read to what is committed. Raises: Stop."""
         self._watch(self._turn_s)
-        self._retry_holds()
-        got = self._edges.source.poll(self._limit, self._age_ms)
-        self._observer.passed(Stage.POLL)
+        got = self._next()
         if isinstance(got, Assignment):
             self._recover(got)
             self._observer.passed(Stage.RECOVER)
-        elif got.size:
-            if self._trial:
-                self._try(got)
-            self._note(_coordinates(got))
-            rows = self._read(got)
-            self._hold(rows)
-            self._observer.passed(Stage.READ)
-            step = self._decide(rows)
-            self._note("")  # what can still go wrong is the world's doing, not the batch's
+        elif got.polled.size:
+            self._hold(got.rows)
+            self._retry_holds()
+            self._trace.decides(got.rows.batch)
+            if got.full and self._beside is not None and not self._trial:
+                self._read_ahead(self._beside)
+            step = self._decide(got.rows)
+            self._trace.decides(None)  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
-                self._finish(rows.batch, step)
+                self._finish(got.rows.batch, step)
         elif self._started and (step := self._fold.due(self._edges.source.lease)) is not None:
-            self._finish(got, step)
+            self._finish(got.polled, step)
         self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
+
+    def rest(self) -> Got | None:
+        """Wait until nobody uses the source; return what was read ahead, which stays for the next turn, as what went wrong does."""
+        with suppress(Exception):
+            return None if self._ahead is None else self._ahead.result()
+        return None
+
+    def progress(self) -> Mapping[TP, tuple[int, int]]:
+        """Return (next offset to work on, end) of each partition that is read, as `Source.progress` does."""
+        ahead, progress = self.rest(), dict(self._edges.source.progress())
+        for tp, first in _firsts(ahead.polled).items() if isinstance(ahead, Fetched) else ():
+            if tp in progress:
+                progress[tp] = first, progress[tp][1]
+        return progress
+
+    def _next(self) -> Got:
+        if self._ahead is None:
+            self._retry_holds()
+            return self._fetch(self._limit, self._observer.passed)
+        got, self._ahead = self._ahead.result(), None
+        self._observer.passed(Stage.POLL)
+        return got
+
+    def _read_ahead(self, beside: Beside) -> None:
+        limit = self._limit
+        self._ahead = beside(lambda: self._fetch(limit, lambda _: None))
+
+    def _fetch(self, limit: int, passed: Callable[[Stage], None]) -> Got:
+        """Poll and read."""
+        got = self._edges.source.poll(limit, self._age_ms)
+        passed(Stage.POLL)
+        if isinstance(got, Assignment):
+            return got
+        if self._trial:
+            self._try(got)
+        if got.size:
+            self._trace.reads(got)
+        rows = self._read(got)
+        passed(Stage.READ)
+        return Fetched(got, rows, got.size >= limit)
 
     def _try(self, batch: Batch) -> None:
         """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
@@ -119,7 +189,7 @@ class Loop:
                 left.discard(offset)
                 self._watch(self._turn_s)
                 one = select(batch, np.array([row]))
-                self._note(_coordinates(one))
+                self._trace.reads(one)
                 rows = self._read(one)
                 if rows.batch.size:
                     self._fold.decide(rows)
@@ -189,10 +259,16 @@ class Loop:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
             self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1]))
             self._aborts += 1
-        first = {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}
+        first = _firsts(batch)
         for tp in first:
             # its hold began behind this batch; the records between are unanswered now, and it will be found again
             self._held.pop(tp, None)
+        if self._ahead is not None:
+            ahead = self._ahead.result()
+            if isinstance(ahead, Assignment):
+                return  # recovery says where to go on
+            first = _firsts(ahead.polled) | first
+            self._ahead = None
         self._edges.source.resume(first)
 
     def _pace(self, seconds: float) -> None:
@@ -251,10 +327,6 @@ class Loop:
         return not self._wait(0.0) and self._edges.source.keep_alive()
 
 
-def _coordinates(batch: Batch) -> str:
-    ranges = []
-    for i, tp in enumerate(batch.tps):
-        offsets = batch.offset[batch.tp == i]
-        if len(offsets):
-            ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
-    return ", ".join(ranges)
+def _firsts(batch: Batch) -> dict[TP, int]:
+    """Return the first offset of each topic-partition that the batch has rows of."""
+    return {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}

@@ -197,7 +197,9 @@ class Stage(StrEnum):
     """What a worker's time goes into; the stages of one loop follow each other and leave no gap."""
 
     POLL = "poll"
-    """Waiting for requests and receiving them, and whatever lies between two turns."""
+    """Waiting for requests and receiving them, and whatever lies between two turns; of a batch that was polled and read beside
+    the one before, what of both was still to be waited for.
+    """
     RESOLVE = "resolve"
     """Asking the registry again for what held partitions wait for."""
     READ = "read"

@@ -6,10 +6,11 @@ workers died over alone, again and again, is refused, so that the others are ans
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from streams.records import TP
+from streams.records import TP, Batch
 
 SUSPECTS = "STREAMS_SUSPECTS"
 """The environment variable."""
@@ -53,3 +54,39 @@ def within(trace: str, trial: str) -> bool:
 def alone(trace: str) -> bool:
     """Return whether a trace names one record."""
     return [len(offsets) for offsets in ranges(trace).values()] == [1]
+
+
+class Trace:
+    """The coordinates of what is made of bytes, which were written by strangers: noted before anything is, and until it is done."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note, self._lock = note, threading.Lock()
+        self._read: Batch | None = None
+        self._decided: Batch | None = None
+
+    def reads(self, batch: Batch) -> None:
+        """This batch is read."""
+        with self._lock:
+            self._read = batch
+            self._tell()
+
+    def decides(self, batch: Batch | None) -> None:
+        """This batch was read, and is decided; None: the one before has been, and another may be read meanwhile."""
+        with self._lock:
+            self._decided = batch
+            self._read = None if batch is not None else self._read
+            self._tell()
+
+    def _tell(self) -> None:
+        self._note(_coordinates(batch for batch in (self._decided, self._read) if batch is not None))
+
+
+def _coordinates(batches: Iterable[Batch]) -> str:
+    ranges: dict[TP, tuple[int, int]] = {}
+    for batch in batches:
+        for i, tp in enumerate(batch.tps):
+            offsets = batch.offset[batch.tp == i]
+            if len(offsets):
+                first, last = ranges.get(tp, (int(offsets.min()), 0))
+                ranges[tp] = first, max(last, int(offsets.max()))
+    return ", ".join(f"{tp} {first}..{last}" for tp, (first, last) in ranges.items())

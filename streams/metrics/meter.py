@@ -5,19 +5,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from typing import Protocol
 
 import numpy as np
 
 from streams.metrics.figures import Figures, Moment
-from streams.ports import Assignment, Model, Observer, Sink, Source, Stage
+from streams.ports import Assignment, Model, Observer, Sink, Stage
 from streams.reasons import SCORED
 from streams.records import NO_APPEND_TIME, TP, Batch, Hold, Outcome, Step
 
 SAMPLE_NS = 10**9
 
 
+class Reader(Protocol):
+    """Who knows how far requests are read: the loop."""
+
+    def progress(self) -> Mapping[TP, tuple[int, int]]:
+        """Return (next offset to work on, end) of each partition that is read."""
+
+
 class Meter(Observer):
-    """Counts what the loop tells, and asks source and sink, once a second, for what it does not.
+    """Counts what the loop tells, and asks loop and sink, once a second, for what they do not tell.
 
     Args:
         clock: monotonic nanoseconds.
@@ -113,8 +121,8 @@ class Meter(Observer):
                 tp: known[tp] if tp in known and known[tp][0] == hold else (hold, now) for tp, hold in held.items()
             }
 
-    def sample(self, source: Source, sink: Sink) -> None:
-        """Ask, at most once a second, how far the source is and how often the producer was renewed.
+    def sample(self, reader: Reader, sink: Sink) -> None:
+        """Ask, at most once a second, how far the reader is and how often the producer was renewed.
 
         Called between turns by the loop's thread: nobody else may call the consumer.
         """
@@ -122,7 +130,7 @@ class Meter(Observer):
         if now - self._sampled < SAMPLE_NS:
             return
         self._sampled = now
-        now_ms, progress = self._wall() // 10**6, source.progress()
+        now_ms, progress = self._wall() // 10**6, reader.progress()
         with self._lock:
             figures = self._figures
             figures.renewals = sink.renewals

@@ -58,13 +58,14 @@ def check(log: Log, store: MemoryStore) -> None:
     st.lists(st.sampled_from(FATES), max_size=10),
     st.lists(st.integers(1, 20), max_size=3),
     st.booleans(),
+    st.booleans(),
 )
 def test_whatever_happens_every_request_is_answered_once(
-    seed: int, script: list[str], moves: list[int], lose_state: bool
+    seed: int, script: list[str], moves: list[int], lose_state: bool, ahead: bool
 ) -> None:
     """Aborts, unknown outcomes, deaths before and after the commit, rebalances, lost disks: the same answers as without."""
     log = Log(requests(seed))
-    store = live(log, script, moves=moves, lose_state=lose_state, contracts=TwinContracts(SNAPSHOT))
+    store = live(log, script, moves=moves, lose_state=lose_state, contracts=TwinContracts(SNAPSHOT), ahead=ahead)
     check(log, store)
 
 

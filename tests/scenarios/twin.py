@@ -10,7 +10,7 @@ from typing import Any
 from streams.contracts import Pair, Snapshot
 from streams.errors import OutcomeUnknown
 from streams.frames import frame_put
-from streams.loop import Loop
+from streams.loop import Got, Loop
 from streams.pipeline import App
 from streams.ports import Assignment, Edges, Observer
 from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
@@ -196,6 +196,24 @@ class TwinContracts:
         return frozenset(pair for pair in wanted if pair in self.known)
 
 
+class AtOnce:
+    """A call beside others, made and over before anything else is: the poll of the next batch comes before all that the worker
+    does with this one. (One that is made last of all is no other than without reading ahead.)
+    """
+
+    def __init__(self, call: Callable[[], Got]) -> None:
+        self._ended: Got | Exception
+        try:
+            self._ended = call()
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+            self._ended = error
+
+    def result(self) -> Got:
+        if isinstance(self._ended, Exception):
+            raise self._ended
+        return self._ended
+
+
 LoopClass = Callable[..., Loop]
 
 
@@ -211,10 +229,11 @@ def live(
     loop_class: LoopClass = Loop,
     observer: Observer | None = None,
     turns_max: int = 400,
+    ahead: bool = False,
 ) -> MemoryStore:
     """Run workers, one after the other, until every request is committed; a death or an unknown outcome starts the next.
 
-    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk.
+    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk; with `ahead` batches are read ahead.
     """
     store, fates, turns = MemoryStore(), iter(script), 0
     contracts = contracts or TwinContracts()
@@ -232,6 +251,7 @@ def live(
             transact_s=1.0,
             watch=lambda _: None,
             wait=lambda _: False,
+            beside=AtOnce if ahead else None,
             clock=lambda: next(ticks),
         )
         try:
