@@ -24,7 +24,6 @@ from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
 from streams.recovery import recover
-from streams.suspects import Trace
 
 log = structlog.get_logger()
 
@@ -79,7 +78,8 @@ class Loop:
         transact_s: the longest that a transaction may take; the broker would abort an older one anyway.
         watch: re-arms the watchdog with so many seconds.
         wait: sleeps for some seconds, or less if the worker is asked to stop; says whether it is.
-        note: told the coordinates of a batch before anything is made of its bytes, and "" when that is done.
+        note: told the coordinates of a batch, and whether it is read ahead, before anything is made of its bytes; and "" when
+            that is done.
         trial: offsets that workers died over: each record is noted, read and decided alone before anything is made of the batch.
         beside: makes a call in another thread; None: nothing is read ahead.
         clock: monotonic seconds.
@@ -96,7 +96,7 @@ class Loop:
         transact_s: float,
         watch: Callable[[float], None],
         wait: Callable[[float], bool],
-        note: Callable[[str], None] = lambda _: None,
+        note: Callable[[str, bool], None] = lambda _, __: None,
         trial: Mapping[TP, range] = MappingProxyType({}),
         beside: Beside | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -105,8 +105,7 @@ class Loop:
         self._fold = fold
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
-        self._watch, self._wait, self._clock = watch, wait, clock
-        self._trace = Trace(note)
+        self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
         self._beside = beside
         self._ahead: Later | None = None
         """What is polled and read beside the batch that is worked on."""
@@ -129,12 +128,8 @@ class Loop:
             self._observer.passed(Stage.RECOVER)
         elif got.polled.size:
             self._hold(got.rows)
-            self._retry_holds()
-            self._trace.decides(got.rows.batch)
-            if got.full and self._beside is not None and not self._trial:
-                self._read_ahead(self._beside)
-            step = self._decide(got.rows)
-            self._trace.decides(None)  # what can still go wrong is the world's doing, not the batch's
+            step = self._decide(got)
+            self._note("", False)  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
                 self._finish(got.rows.batch, step)
         elif self._started and (step := self._fold.due(self._edges.source.lease)) is not None:
@@ -158,27 +153,28 @@ class Loop:
     def _next(self) -> Got:
         if self._ahead is None:
             self._retry_holds()
-            return self._fetch(self._limit, self._observer.passed)
+            return self._fetch(self._limit)
         got, self._ahead = self._ahead.result(), None
+        if isinstance(got, Fetched):
+            self._note(_coordinates(got.polled), False)
+        self._note("", True)
         self._observer.passed(Stage.POLL)
         return got
 
-    def _read_ahead(self, beside: Beside) -> None:
-        limit = self._limit
-        self._ahead = beside(lambda: self._fetch(limit, lambda _: None))
-
-    def _fetch(self, limit: int, passed: Callable[[Stage], None]) -> Got:
-        """Poll and read."""
+    def _fetch(self, limit: int, ahead: bool = False) -> Got:
+        """Poll and read; ahead means beside what is worked on, whose stages are told."""
         got = self._edges.source.poll(limit, self._age_ms)
-        passed(Stage.POLL)
+        if not ahead:
+            self._observer.passed(Stage.POLL)
         if isinstance(got, Assignment):
             return got
         if self._trial:
             self._try(got)
         if got.size:
-            self._trace.reads(got)
+            self._note(_coordinates(got), ahead)
         rows = self._read(got)
-        passed(Stage.READ)
+        if got.size and not ahead:
+            self._observer.passed(Stage.READ)
         return Fetched(got, rows, got.size >= limit)
 
     def _try(self, batch: Batch) -> None:
@@ -189,7 +185,7 @@ class Loop:
                 left.discard(offset)
                 self._watch(self._turn_s)
                 one = select(batch, np.array([row]))
-                self._trace.reads(one)
+                self._note(_coordinates(one), False)
                 rows = self._read(one)
                 if rows.batch.size:
                     self._fold.decide(rows)
@@ -203,11 +199,20 @@ class Loop:
             rows = read(batch, contracts.snapshot(), app)
         return rows
 
-    def _decide(self, rows: Rows) -> Step | None:
-        if not rows.batch.size:
+    def _decide(self, got: Fetched) -> Step | None:
+        """Decide what becomes of a batch; if it was full, the next one is read beside that."""
+        if not got.rows.batch.size:
             return None
+        beside, limit = self._beside if got.full and not self._trial else None, self._limit
+
+        def read_ahead() -> None:
+            if beside is not None:
+                self._ahead = beside(lambda: self._fetch(limit, ahead=True))
+
+        if beside is not None:
+            self._retry_holds()
         begun = self._clock()
-        step = self._fold.decide(rows)
+        step = self._fold.decide(got.rows, read_ahead)
         self._pace(self._clock() - begun)
         return step
 
@@ -269,6 +274,7 @@ class Loop:
                 return  # recovery says where to go on
             first = _firsts(ahead.polled) | first
             self._ahead = None
+            self._note("", True)
         self._edges.source.resume(first)
 
     def _pace(self, seconds: float) -> None:
@@ -325,6 +331,15 @@ class Loop:
         """Between two steps of a restore, which may take minutes: re-arm the watchdog, and say whether to take the next."""
         self._watch(self._turn_s)
         return not self._wait(0.0) and self._edges.source.keep_alive()
+
+
+def _coordinates(batch: Batch) -> str:
+    ranges = []
+    for i, tp in enumerate(batch.tps):
+        offsets = batch.offset[batch.tp == i]
+        if len(offsets):
+            ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
+    return ", ".join(ranges)
 
 
 def _firsts(batch: Batch) -> dict[TP, int]:

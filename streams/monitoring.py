@@ -46,6 +46,7 @@ from streams.monitor.tasks import Row
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 from streams.pipeline import Refused, Rows
+from streams.pipeline.fold import nothing
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.ports import Observer, Stage, Store
@@ -94,7 +95,7 @@ class Monitoring:
         """When anything was read."""
         self._sweep = Sweep(store, app.rules)
 
-    def decide(self, rows: Rows) -> Step:
+    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:  # noqa: ARG002 - all is bytecode
         """Join what was read with what is known, and count."""
         self._ask()
         self._read_at = self._clock()

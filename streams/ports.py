@@ -19,7 +19,7 @@ class Assignment(NamedTuple):
 
 
 class Source(Protocol):
-    """Where requests come from. All calls are made by one thread."""
+    """Where requests come from. Calls are made one after the other, not always by the same thread."""
 
     def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
         """Return the next records, at most `limit`, waiting at most about `age_ms` after the first.

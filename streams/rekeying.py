@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from streams.headers import label_headers
 from streams.pipeline import Reads, Reasons, Refused, Rows, record_keys, unaccepted
+from streams.pipeline.fold import nothing
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
@@ -32,7 +33,7 @@ class Rekeying:
         self.app = app
         self._refused = Refused()
 
-    def decide(self, rows: Rows) -> Step:
+    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:  # noqa: ARG002 - all is bytecode
         """Copy what can be copied, and set aside the rest."""
         batch, app = rows.batch, self.app
         keys, reason, detail = _keys(rows, app)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from streams.pipeline import App, Plan, Refused, Rows, followers, gap, not_finite, plan, settle
+from streams.pipeline.fold import nothing
 from streams.ports import Model, Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Detail, Floats, Lease, Step
@@ -24,13 +25,15 @@ class Scoring:
         self.app, self.model, self._store, self._observer = app, model, store, observer
         self._refused = Refused()
 
-    def decide(self, rows: Rows) -> Step:
+    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:
         """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
         seen = self._seen(rows)
         self._observer.passed(Stage.LOOKUP)
         while True:
             planned = plan(rows, seen, self.model, self.app, self._refused)
             self._observer.passed(Stage.PLAN)
+            meanwhile()
+            meanwhile = nothing
             scores = self._scored(planned)
             broken = not_finite(planned, scores)
             if not broken:

@@ -72,12 +72,14 @@ class Slot:
         """The number of this worker on its host: the slot's name is `<instance>-<nn>`."""
         return int(self.name.rpartition("-")[2])
 
-    def note(self, coordinates: str) -> None:
-        """Leave a trace of what is being worked on: the supervisor reads it if this process dies.
+    def note(self, coordinates: str, ahead: bool = False) -> None:
+        """Leave a trace of what is being worked on, or read ahead: the supervisor reads both if this process dies.
 
-        Coordinates are `topic[partition] first..last`, separated by `, `; what does not fit is cut off.
+        Coordinates are `topic[partition] first..last`, separated by `, `; what does not fit is cut off. Each of the two has a
+        place of its own, and may have a thread of its own.
         """
-        os.pwrite(self._progress, coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES), 0)
+        trace = coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES)
+        os.pwrite(self._progress, trace, PROGRESS_BYTES if ahead else 0)
 
 
 def _locked(file: IO[str], patience_s: float) -> bool:
@@ -118,16 +120,20 @@ def progress_path(state_dir: Path, name: str) -> Path:
 
 
 def last_progress(state_dir: Path, name: str) -> str:
-    """Return what a slot was working on when its process ended; empty if nothing."""
+    """Return what a slot was working on, and reading ahead, when its process ended; empty if nothing."""
     try:
-        return progress_path(state_dir, name).read_bytes().rstrip(b"\0 ").decode("utf-8", "replace")
+        trace = progress_path(state_dir, name).read_bytes()
     except FileNotFoundError:
         return ""
+    parts = (
+        part.rstrip(b"\0 ").decode("utf-8", "replace") for part in (trace[:PROGRESS_BYTES], trace[PROGRESS_BYTES:])
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def forget_progress(state_dir: Path, name: str) -> None:
     """Clear the trace of a slot whose process has ended. It is overwritten, so a disk that is full does not matter."""
     with contextlib.suppress(OSError):
         trace = os.open(progress_path(state_dir, name), os.O_WRONLY)
-        os.pwrite(trace, bytes(PROGRESS_BYTES), 0)
+        os.pwrite(trace, bytes(2 * PROGRESS_BYTES), 0)
         os.close(trace)

@@ -6,11 +6,10 @@ workers died over alone, again and again, is refused, so that the others are ans
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streams.records import TP, Batch
+from streams.records import TP
 
 SUSPECTS = "STREAMS_SUSPECTS"
 """The environment variable."""
@@ -40,9 +39,16 @@ def heard(environment: Mapping[str, str]) -> Suspects:
 
 
 def ranges(trace: str) -> dict[TP, range]:
-    """Return the offsets of each topic-partition of a trace; of a last number that was cut away, the first stands."""
-    found = _RANGE.findall(trace)
-    return {TP(topic, int(at)): range(int(first), int(last or first) + 1) for topic, at, first, last in found}
+    """Return the offsets of each topic-partition of a trace; of a last number that was cut away, the first stands.
+
+    A trace names a topic-partition twice where a batch was worked on and the next one read: all between the two counts.
+    """
+    found: dict[TP, range] = {}
+    for topic, number, begin, last in _RANGE.findall(trace):
+        at, mine = TP(topic, int(number)), range(int(begin), int(last or begin) + 1)
+        known = found.get(at, mine)
+        found[at] = range(min(known.start, mine.start), max(known.stop, mine.stop))
+    return found
 
 
 def within(trace: str, trial: str) -> bool:
@@ -54,39 +60,3 @@ def within(trace: str, trial: str) -> bool:
 def alone(trace: str) -> bool:
     """Return whether a trace names one record."""
     return [len(offsets) for offsets in ranges(trace).values()] == [1]
-
-
-class Trace:
-    """The coordinates of what is made of bytes, which were written by strangers: noted before anything is, and until it is done."""
-
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note, self._lock = note, threading.Lock()
-        self._read: Batch | None = None
-        self._decided: Batch | None = None
-
-    def reads(self, batch: Batch) -> None:
-        """This batch is read."""
-        with self._lock:
-            self._read = batch
-            self._tell()
-
-    def decides(self, batch: Batch | None) -> None:
-        """This batch was read, and is decided; None: the one before has been, and another may be read meanwhile."""
-        with self._lock:
-            self._decided = batch
-            self._read = None if batch is not None else self._read
-            self._tell()
-
-    def _tell(self) -> None:
-        self._note(_coordinates(batch for batch in (self._decided, self._read) if batch is not None))
-
-
-def _coordinates(batches: Iterable[Batch]) -> str:
-    ranges: dict[TP, tuple[int, int]] = {}
-    for batch in batches:
-        for i, tp in enumerate(batch.tps):
-            offsets = batch.offset[batch.tp == i]
-            if len(offsets):
-                first, last = ranges.get(tp, (int(offsets.min()), 0))
-                ranges[tp] = first, max(last, int(offsets.max()))
-    return ", ".join(f"{tp} {first}..{last}" for tp, (first, last) in ranges.items())

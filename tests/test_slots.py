@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from streams.errors import SlotTaken
-from streams.slots import Slot, instance, last_progress
+from streams.slots import Slot, forget_progress, instance, last_progress
 
 
 def test_a_slot_has_one_owner(tmp_path: Path) -> None:
     """A second process is refused and told who holds it; when the owner dies, however it dies, the slot is free."""
     hold = (
         "import sys; from pathlib import Path; from streams.slots import Slot; s = Slot(Path(sys.argv[1]), 'a-00')\n"
-        "s.note('x[0] 1..2'); print('held', flush=True); sys.stdin.read()"
+        "s.note('x[0] 1..2'); s.note('x[0] 3..4', True); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -25,7 +25,9 @@ def test_a_slot_has_one_owner(tmp_path: Path) -> None:
             Slot(tmp_path, "a-00", patience_s=0.1)
         Slot(tmp_path, "a-01")
         owner.kill()
-    assert "x[0] 1..2" == last_progress(tmp_path, "a-00")
+    assert "x[0] 1..2, x[0] 3..4" == last_progress(tmp_path, "a-00")
+    forget_progress(tmp_path, "a-00")
+    assert "" == last_progress(tmp_path, "a-00")
     Slot(tmp_path, "a-00")
 
 

@@ -15,7 +15,7 @@ from streams.errors import Fenced, OutcomeUnknown, SlotTaken, Unreachable
 from streams.records import TP
 from streams.slots import RESTARTS, Slot, last_progress, restarts
 from streams.supervisor import ALONE_MAX, CONDEMNED_MAX, DEATHS_MAX, TRIAL_AFTER, Supervisor
-from streams.suspects import SUSPECTS, Suspects, alone, heard, told
+from streams.suspects import SUSPECTS, Suspects, alone, heard, ranges, told
 
 CHILD = "import os, sys; n = int(open(sys.argv[1]).read() or 0) + 1; open(sys.argv[1], 'w').write(str(n)); "
 
@@ -144,6 +144,8 @@ def test_what_is_told_of_suspects_is_heard() -> None:
         {SUSPECTS: told(trace, ["f[2] 8..8"])}
     )
     assert Suspects() == heard({})
+    both = "d[0] 5..9, e[1] 0..3, d[0] 12..14"
+    assert {TP("d", 0): range(5, 15), TP("e", 1): range(4)} == ranges(both), "what was read ahead is behind the batch"
     assert [False, True, False, False] == [alone(one) for one in ("", "d[0] 5..5", "d[0] 5..6", "d[0] 5..5, e[0] 1..1")]
 
 

@@ -44,7 +44,7 @@ MISSING_S = 3.0
 
 
 class KafkaSource:
-    """All request topics of an application, read by one member of its group. Every call is made by one thread."""
+    """All request topics of an application, read by one member of its group. Calls are made one after the other."""
 
     def __init__(
         self,

@@ -9,6 +9,10 @@ from streams.reasons import Reason
 from streams.records import TP, Detail, Lease, Step
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Fold(Protocol):
     """One step for each batch, decided from the batch and the state; everything else is the loop's."""
 
@@ -16,8 +20,12 @@ class Fold(Protocol):
     def app(self) -> Reads:
         """What reading and recovery must know."""
 
-    def decide(self, rows: Rows) -> Step:
-        """Return the whole transaction of some rows; there is at least one."""
+    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:
+        """Return the whole transaction of some rows; there is at least one.
+
+        `meanwhile` begins what another thread can do: a fold with a long call that leaves the interpreter to others makes it
+        before that, once.
+        """
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Make the next `decide` refuse a record that cannot be answered: the broker said so, or workers die over it. False if

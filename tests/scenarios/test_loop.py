@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from streams.contracts import Reading
-from streams.errors import OffsetsError, Stop, Unreachable
+from streams.errors import OffsetsError, SetupError, Stop, Unreachable
 from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
 from streams.reasons import Reason
@@ -25,6 +26,7 @@ from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, 
 from tests.scenarios import twin
 from tests.scenarios.twin import (
     TPS,
+    AtOnce,
     Log,
     TwinChangelog,
     TwinContracts,
@@ -69,14 +71,16 @@ def test_whatever_happens_every_request_is_answered_once(
     check(log, store)
 
 
-def test_a_batch_of_another_epoch_is_never_committed() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_batch_of_another_epoch_is_never_committed(ahead: bool) -> None:
     """An Assignment comes instead of records; the loop recovers and reads from the committed offset."""
     log = Log(requests(1))
-    live(log, moves=[2, 3, 5], contracts=TwinContracts(SNAPSHOT))
+    live(log, moves=[2, 3, 5], contracts=TwinContracts(SNAPSHOT), ahead=ahead)
     assert set(log.kinds()) == {(one.partition, offset) for offset, one in log.requests}
 
 
-def test_a_hold_waits_for_its_schema_and_the_other_partition_goes_on() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_hold_waits_for_its_schema_and_the_other_partition_goes_on(ahead: bool) -> None:
     """Nothing behind the held record is answered before it is, and then all of it is."""
     good = [sent(f"r{number}") for number in range(8)]
     name = next(name for name in map(str, range(99)) if sent(name).partition == 0)
@@ -84,7 +88,7 @@ def test_a_hold_waits_for_its_schema_and_the_other_partition_goes_on() -> None:
     held = Sent(late[:4] + b"\x63" + late[5:], name.encode())
     log = Log(numbered([*good[:4], held, *good[4:]]))
     contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=6)
-    live(log, contracts=contracts)
+    live(log, contracts=contracts, ahead=ahead)
     order = [at for at, _ in log.terminals]
     in_lane = [offset for partition, offset in order if partition == 0]
     assert sorted(in_lane) == in_lane
@@ -106,22 +110,24 @@ def test_a_hold_that_lasts_becomes_an_alarm() -> None:
     assert {"warning", "error"} == {level for level, _, _ in waited}
 
 
-def test_an_abort_before_a_hold_loses_nothing() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_an_abort_before_a_hold_loses_nothing(ahead: bool) -> None:
     """The prefix before a hold is aborted: it is read again from its start, not from the held record."""
     late = loan("late")
     held = Sent(late[:4] + b"\x63" + late[5:], b"late", partition=0)
     firsts = [sent(f"r{number}") for number in range(6)]
     log = Log(numbered([*firsts, held, sent("z")]))
     contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=4)
-    live(log, ["ABORT", "ABORT"], contracts=contracts, records=20)
+    live(log, ["ABORT", "ABORT"], contracts=contracts, records=20, ahead=ahead)
     assert {(one.partition, offset) for offset, one in log.requests} == set(log.kinds())
 
 
-def test_only_the_record_that_the_broker_blames_is_refused() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_only_the_record_that_the_broker_blames_is_refused(ahead: bool) -> None:
     """The batch is halved down to it; its neighbours are answered as ever."""
     log = Log(numbered(sent(f"r{number}") for number in range(16)))
     offset, one = log.requests[9]
-    live(log, blamed=frozenset({(one.partition, offset)}), records=16)
+    live(log, blamed=frozenset({(one.partition, offset)}), records=16, ahead=ahead)
     kinds = log.kinds()
     assert "UNPRODUCIBLE" == kinds.pop((one.partition, offset))
     assert {"SCORED"} == set(kinds.values())
@@ -131,17 +137,104 @@ def test_only_the_record_that_the_broker_blames_is_refused() -> None:
 def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
     """The trace names each alone before it names the batch; what comes of the trial is thrown away."""
     log, notes = Log(numbered(sent(f"r{number}") for number in range(16))), list[str]()
+    note = lambda coordinates, _: notes.append(coordinates)  # noqa: E731
     partition = log.requests[0][1].partition
     suspects = [offset for offset, one in log.requests if one.partition == partition][1:3]
     tp = TP(LANE, partition)
     trial = {tp: range(suspects[0], suspects[-1] + 1)}
-    live(log, records=100, loop_class=partial(Loop, trial=trial, note=notes.append))
+    live(log, records=100, loop_class=partial(Loop, trial=trial, note=note), ahead=True)
     assert {"SCORED"} == set(log.kinds().values())
     assert 16 == len(log.kinds())
     alone = [f"{tp} {offset}..{offset}" for offset in range(suspects[0], suspects[-1] + 1)]
     assert alone == notes[: len(alone)]
     assert ".." in notes[len(alone)]
     assert notes[len(alone)] not in alone
+
+
+def test_what_is_read_ahead_is_traced_beside_what_is_worked_on() -> None:
+    """Each batch is named as read ahead, then as worked on, then as nothing; an abort takes what was read ahead back."""
+    log, places = Log(numbered(sent(f"r{number}", partition=0) for number in range(12))), {False: "", True: ""}
+    seen: list[tuple[str, str]] = []
+
+    def note(coordinates: str, ahead: bool) -> None:
+        places[ahead] = coordinates
+        seen.append((places[False], places[True]))
+
+    live(log, ["COMMIT", "ABORT"], loop_class=partial(Loop, note=note), ahead=True)
+    first, second, third = (f"{LANE}[0] {begin}..{begin + 3}" for begin in (0, 4, 8))
+    assert [(first, ""), (first, second), ("", second), (second, second), (second, ""), (second, third)] == seen[:6]
+    assert [("", third), ("", ""), (second, ""), (second, third)] == seen[6:10]
+    assert 12 == len(log.kinds())
+
+
+@pytest.mark.parametrize("move", range(2, 9))
+@pytest.mark.parametrize("fate", ["COMMIT", "ABORT", "UNKNOWN_DONE", "DIE_AFTER"])
+def test_partitions_that_change_hands_while_a_batch_is_worked_on(fate: str, move: int) -> None:
+    """The poll beside it meets the rebalance: the transaction ends as it ends, and recovery says where to go on."""
+    log = Log(numbered(sent(f"r{number}") for number in range(40)))
+    store = live(log, [fate] * 2, moves=[move, move + 1], ahead=True)
+    check(log, store)
+
+
+def test_only_a_full_batch_is_followed_by_reading_ahead() -> None:
+    """Where less came than was asked for, nothing lies there: the next poll waits for what comes meanwhile, as ever."""
+    log, sizes = Log(numbered(sent(f"r{number}", partition=0) for number in range(6))), list[int]()
+
+    class Watched(TwinSource):
+        def poll(self, limit: int, age_ms: int) -> Any:
+            got = super().poll(limit, age_ms)
+            sizes.append(got.size if isinstance(got, Batch) else -1)
+            return got
+
+    edges = Edges(Watched(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    nothing: Any = lambda *_: None  # noqa: E731
+    loop = Loop(
+        edges,
+        scoring(log, edges),
+        records=4,
+        age_ms=1,
+        turn_s=1.0,
+        transact_s=1.0,
+        watch=nothing,
+        wait=nothing,
+        beside=AtOnce,
+    )
+    polled = []
+    for _ in range(4):
+        loop.turn()
+        polled.append(list(sizes))
+    assert [[-1], [-1, 4, 2], [-1, 4, 2], [-1, 4, 2, 0]] == polled
+
+
+def test_progress_does_not_count_what_was_read_ahead() -> None:
+    """What nobody has worked on yet is still to come, and an error that waits for its turn is nobody else's."""
+    log = Log(numbered(sent(f"r{number}", partition=0) for number in range(12)))
+    edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    nothing: Any = lambda *_: None  # noqa: E731
+    loop = Loop(
+        edges,
+        scoring(log, edges),
+        records=4,
+        age_ms=1,
+        turn_s=1.0,
+        transact_s=1.0,
+        watch=nothing,
+        wait=nothing,
+        beside=AtOnce,
+    )
+    loop.turn()
+    loop.turn()
+    assert (4, 12) == loop.progress()[TP(LANE, 0)]
+    assert (8, 12) == edges.source.progress()[TP(LANE, 0)]
+    edges.source.poll = _denied  # type: ignore[method-assign]
+    loop.turn()
+    assert {8} == {position for position, _ in loop.progress().values()} - {0}
+    with pytest.raises(SetupError, match="denied"):
+        loop.turn()
+
+
+def _denied(limit: int, age_ms: int) -> Any:
+    raise SetupError(f"denied: {limit} records within {age_ms} ms")
 
 
 def test_a_condemned_record_is_refused_and_one_that_is_bad_anyway_keeps_its_reason(
