@@ -32,7 +32,7 @@ bench: $(VENV)/installed-test ## measure throughput, latency and recovery on thi
 	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON))
 
 bench-peers: $(VENV)/installed-test ## the same, with Kafka Streams in turns; needs a JDK
-	@$(BIN)/python -m tests.bench --runs 3 --peers $(if $(JSON),--json $(JSON))
+	@$(BIN)/python -m tests.bench --runs 3 --workers 1,2 --peers $(if $(JSON),--json $(JSON))
 
 test-long: $(VENV)/installed-test ## run the long tier
 	@$(BIN)/pytest -m long

@@ -1,7 +1,8 @@
 """Measure the common job on this machine, broker included; README.md beside this file says how.
 
 python -m tests.bench                                    all of it, once: some three minutes
-python -m tests.bench --runs 3 --peers --json runs.json  three times, Kafka Streams in turns with ours
+python -m tests.bench --runs 3 --workers 1,2 --peers --json runs.json
+                                                         three times, Kafka Streams in turns with ours, with as many threads
 python -m tests.bench --requests 20000 --rates 200 --seconds 3     a try
 python -m tests.bench.report runs.json > tests/bench/RESULTS.md
 """
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ from tests.bench.systems import Ours, System
 BACKLOG = "bench.requests.live"
 RESTART_RATE = 2_000.0
 
-Begin = Callable[[Path, str, str], System]
-"""(home, name, request topic) to a system that has not started yet."""
+Begin = Callable[[Path, str, str, int], System]
+"""(home, name, request topic, workers or stream threads) to a system that has not started yet."""
 
 
 def main() -> int:
@@ -54,18 +56,16 @@ def main() -> int:
 
 def _measured(options: argparse.Namespace, stack: Stack, home: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     distinct = distinct_of(options.requests)
-    first = Ours(stack, home / "first", "bench", BACKLOG, options.workers)
+    first = Ours(stack, home / "first", "bench", BACKLOG, options.workers[0])
     first.send(job(first.schema, first.schema_id, options.requests))
     begins = _systems(options, stack, first.package)
-    for run in range(options.runs):
+    for run, workers in product(range(options.runs), options.workers):
         for label, begin in begins.items():
-            system = (
-                first if (run, label) == (0, Ours.label) else begin(home / f"{label}-{run}", f"bench{run}", BACKLOG)
-            )
-            yield (
-                "throughput",
-                {"system": label, **throughput.measure(system, stack, distinct), "about": system.about()},
-            )
+            is_first = (run, workers, label) == (0, options.workers[0], Ours.label)
+            name = f"bench{run}x{workers}"
+            system = first if is_first else begin(home / f"{label}-{name}", name, BACKLOG, workers)
+            found = throughput.measure(system, stack, distinct)
+            yield "throughput", {"system": label, "workers": workers, **found, "about": system.about()}
     yield "restore", {"system": Ours.label, **recovering.restore(first, distinct)}
     yield from _latencies(options, stack, home, begins, first.schema_id)
     asked = Ours(stack, home / "restart", "again", "again.requests.live")
@@ -78,7 +78,7 @@ def _latencies(
     for label, begin in begins.items():
         # made by ours in any case: topic and contract are the application's
         topic = Ours(stack, home / f"asked-{label}", f"asked{len(label)}", f"asked{len(label)}.requests.live").requests
-        system = begin(home / f"latency-{label}", f"late{len(label)}", topic)
+        system = begin(home / f"latency-{label}", f"late{len(label)}", topic, 1)
         pids, number = system.begin(), 0
         try:
             for rate in options.rates:
@@ -92,10 +92,12 @@ def _latencies(
 
 
 def _systems(options: argparse.Namespace, stack: Stack, package: Path) -> dict[str, Begin]:
-    begins: dict[str, Begin] = {Ours.label: lambda home, name, topic: Ours(stack, home, name, topic, options.workers)}
+    begins: dict[str, Begin] = {Ours.label: lambda home, name, topic, workers: Ours(stack, home, name, topic, workers)}
     if options.peers:
         KafkaStreams.build()
-        begins[KafkaStreams.label] = lambda home, name, topic: KafkaStreams(stack, home, name, topic, package)
+        begins[KafkaStreams.label] = lambda home, name, topic, workers: KafkaStreams(
+            stack, home, name, topic, package, workers
+        )
     return begins
 
 
@@ -118,7 +120,7 @@ def _options() -> argparse.Namespace:
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--requests", type=int, default=REQUESTS, help="how many lie in the log (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes of ours (default: %(default)s)")
+    parser.add_argument("--workers", type=_counts, default=[1], help="processes of ours, as in 1,2 (default: 1)")
     parser.add_argument("--runs", type=int, default=1, help="how often throughput is measured (default: %(default)s)")
     parser.add_argument("--rates", type=_rates, default=[1_000.0, 5_000.0], help="requests a second, for latency")
     parser.add_argument(
@@ -127,6 +129,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="Kafka Streams, too; needs a JDK")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     return parser.parse_args()
+
+
+def _counts(value: str) -> list[int]:
+    return [int(count) for count in value.split(",") if count]
 
 
 def _rates(value: str) -> list[float]:

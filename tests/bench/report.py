@@ -50,8 +50,9 @@ def page(files: Iterable[Result]) -> str:
     for name, value in files[-1]["environment"].items():
         lines.append(f"- {name}: {value}")
     lines += ["", f"## A backlog of {files[-1]['requests']:,} requests", ""]
-    lines += _table(_part(runs, "throughput"), ["system"], THROUGHPUT)
-    lines += _ratio(_part(runs, "throughput"))
+    lines += ["Kafka Streams has as many stream threads as ours has workers.", ""]
+    lines += _table(_part(runs, "throughput"), ["system", "workers"], THROUGHPUT)
+    lines += _ratios(_part(runs, "throughput"))
     lines += [
         "",
         "## Latency, open loop",
@@ -93,20 +94,19 @@ def _table(runs: Sequence[Result], keys: Sequence[str], columns: Sequence[Column
     return lines
 
 
-def _ratio(runs: Sequence[Result]) -> list[str]:
-    """Return how much faster ours is than each other system, in pairs of neighbouring runs."""
-    by_system: dict[str, list[float]] = {}
+def _ratios(runs: Sequence[Result]) -> list[str]:
+    """Return how much faster ours is than each other system with as many workers, in pairs of neighbouring runs."""
+    found: dict[tuple[int, str], list[float]] = {}
     for run in runs:
-        by_system.setdefault(run["system"], []).append(run["results_per_s"])
-    ours, *others = by_system
-    lines = []
-    for other in others:
-        pairs = zip(by_system[ours], by_system[other], strict=True)
-        lines += [
-            "",
-            f"{ours} is {_spread([round(mine / its, 2) for mine, its in pairs])} times as fast as {other}, in pairs of neighbouring runs.",
-        ]
-    return lines
+        found.setdefault((run["workers"], run["system"]), []).append(run["results_per_s"])
+    ours, lines = runs[0]["system"], [""]
+    for (workers, other), its in found.items():
+        if other != ours:
+            ratios = [round(mine / one, 2) for mine, one in zip(found[workers, ours], its, strict=True)]
+            lines.append(
+                f"- with {workers}, {ours} is {_spread(ratios)} times as fast as {other}, in pairs of neighbouring runs"
+            )
+    return lines if lines[1:] else []
 
 
 def _spread(values: Sequence[float]) -> str:

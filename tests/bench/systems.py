@@ -90,7 +90,7 @@ class Ours(Application):
     def about(self) -> dict[str, str]:
         """Return its version, and the settings that matter."""
         batch = f"at most {self.settings.batch.records:,} requests or {self.settings.batch.age_ms} ms"
-        return {"version": __version__, "workers": str(self.count), "batch": batch}
+        return {"version": __version__, "batch": batch}
 
 
 def ends(admin: Admin, topic: str) -> int:

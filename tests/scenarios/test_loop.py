@@ -176,6 +176,18 @@ def test_partitions_that_change_hands_while_a_batch_is_worked_on(fate: str, move
     check(log, store)
 
 
+def test_a_hold_is_tried_again_in_the_middle_of_a_backlog() -> None:
+    """Batch after batch is read ahead, and never without asking whether the schema is known by now."""
+    late = loan("late")
+    held = Sent(late[:4] + b"\x63" + late[5:], b"late", partition=0)
+    log = Log(numbered([held, *(sent(f"r{number}", partition=1) for number in range(200))]))
+    contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=6)
+    live(log, contracts=contracts, ahead=True)
+    order = [at for at, _ in log.terminals]
+    assert 201 == len(order)
+    assert 20 < order.index((0, log.requests[0][0])) < 180
+
+
 def test_only_a_full_batch_is_followed_by_reading_ahead() -> None:
     """Where less came than was asked for, nothing lies there: the next poll waits for what comes meanwhile, as ever."""
     log, sizes = Log(numbered(sent(f"r{number}", partition=0) for number in range(6))), list[int]()

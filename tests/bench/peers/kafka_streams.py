@@ -20,9 +20,9 @@ class KafkaStreams:
 
     label = "Kafka Streams"
 
-    def __init__(self, stack: Stack, home: Path, name: str, requests: str, package: Path) -> None:
+    def __init__(self, stack: Stack, home: Path, name: str, requests: str, package: Path, threads: int = 1) -> None:
         home.mkdir(parents=True)
-        self._stack, self._home, self._name, self._package = stack, home, name, package
+        self._stack, self._home, self._name, self._package, self._threads = stack, home, name, package, threads
         self.requests, self.results = requests, f"{name}.streams.results"
         self._process: subprocess.Popen[bytes] | None = None
         appended = {"message.timestamp.type": "LogAppendTime"}
@@ -49,6 +49,7 @@ class KafkaStreams:
             "model": self._package / "model.txt",
             "features": self._home / "features",
             "schema": CONTRACT,
+            "threads": self._threads,
         }
         command = ["java", *JVM, "-cp", f"{HOME}/target/peer.jar:{HOME}/target/lib/*", "bench.Main"]
         with (self._home / "log").open("ab") as log:
@@ -73,7 +74,7 @@ class KafkaStreams:
             r"<artifactId>kafka-streams</artifactId>\s*<version>(.*?)</version>", (HOME / "pom.xml").read_text()
         )
         said = (self._home / "log").read_text().partition("\n")[0].strip("{}")
-        own = {"application.id", "bootstrap.servers", "state.dir", "consumer.group.instance.id"}
+        own = {"application.id", "bootstrap.servers", "state.dir", "consumer.group.instance.id", "num.stream.threads"}
         settings = dict(part.partition("=")[::2] for part in said.split(", ") if "=" in part)
         java = subprocess.run(["java", "-version"], check=True, capture_output=True, text=True).stderr.partition("\n")[
             0
