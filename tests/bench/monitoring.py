@@ -176,7 +176,7 @@ def followed(app: Monitored, total: int) -> dict[str, Any]:
     until(done, 1_800, what="the end of the topics")
     low = next(one for one in seen if one[1] >= 0.1 * total)
     high = next((one for one in reversed(seen) if one[1] <= 0.9 * total), low)
-    if high[0] <= low[0]:  # too few to have been seen on their way
+    if high[1] <= low[1]:  # too few to have been seen on their way
         low, high = (worker_begun, 0, 0.0), seen[-1]
     peak = round(peak_mb(worker.pid))
     app.stop()
