@@ -240,11 +240,11 @@ def _within(numbers: Ints, present: Bools | None, least: int, largest: int) -> N
 
 def _placed(field: _Field, slices: Slices) -> Longs | Spans:
     """Return a column for a list: symbols by their index, anything else joined into one buffer."""
-    null = np.fromiter((value is None for value in slices.values), np.bool_, len(slices.values))
+    null = np.array([value is None for value in slices.values], np.bool_) if None in slices.values else None
     if field.kind == "enum":
         index = {symbol.encode(): at for at, symbol in enumerate(field.symbols)}
         numbers = [0 if value is None else index[value] for value in slices.values]
         return Longs(np.array(numbers, np.int64), null)
-    pieces = [b"" if value is None else value for value in slices.values]
+    pieces = [value or b"" for value in slices.values]
     length = np.fromiter(map(len, pieces), np.int64, len(pieces))
     return Spans(np.frombuffer(b"".join(pieces), np.uint8), np.cumsum(length) - length, length, null)

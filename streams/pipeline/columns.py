@@ -17,8 +17,8 @@ def constants(names: Sequence[str]) -> dict[str, Values]:
 
 def longs(values: Sequence[int | bool | None]) -> Longs:
     """Return a column of integers, null where the list has None."""
-    null = np.array([value is None for value in values], dtype=bool)
-    return Longs(np.array([value or 0 for value in values], dtype=np.int64), null if null.any() else None)
+    null = np.array([value is None for value in values], dtype=bool) if None in values else None
+    return Longs(np.array([value or 0 for value in values], dtype=np.int64), null)
 
 
 def doubles(numbers: Floats | None) -> Values:

@@ -95,7 +95,7 @@ def outcomes(
         "request_offset": Longs(batch.offset[rows], None),
         "until_offset": Constant(None),
         "append_time": Longs(append_ms, append_ms == NO_APPEND_TIME),
-        "event_time": longs(_events(known)),
+        "event_time": _events(known),
         "size": longs([None if value is None else len(value) for value in raw]),
         "sha256": Slices([None if value is None else sha256(value).digest() for value in raw]),
     }
@@ -138,9 +138,9 @@ def _answered_here(plan: Plan, row: int, answers: Mapping[int, Answers], app: Ap
     return as_first(plan, row, answer if len(answer) <= app.answer_bytes else None, app)
 
 
-def _events(places: Sequence[Place | None]) -> list[int | None]:
+def _events(places: Sequence[Place | None]) -> Longs:
     """Return the event times in milliseconds, of each group's rows at once."""
-    events: list[int | None] = [None] * len(places)
+    found, null = np.zeros(len(places), np.int64), np.ones(len(places), np.bool_)
     mine: dict[int, list[int]] = {}
     for at, place in enumerate(places):
         if place is not None:
@@ -150,10 +150,8 @@ def _events(places: Sequence[Place | None]) -> list[int | None]:
         group = known[0].group
         times = event_ms(group.decoded, group.reading.writer, np.array([place.at for place in known]))
         if not isinstance(times, Constant):
-            null = np.zeros(len(known), np.bool_) if times.null is None else times.null
-            for at, time, absent in zip(members, times.values.tolist(), null.tolist(), strict=True):
-                events[at] = None if absent else time
-    return events
+            found[members], null[members] = times.values, False if times.null is None else times.null
+    return Longs(found, null)
 
 
 @cache
