@@ -11,6 +11,7 @@ Whatever ends otherwise than `committed` or `aborted` ends the process: crash-on
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -20,6 +21,8 @@ import structlog
 from streams.contracts import Pair
 from streams.errors import OutcomeUnknown, SetupError
 from streams.pipeline import Fold, Rows, read, select
+from streams.pipeline.fold import nothing
+from streams.pipeline.progress import offsets_of
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
@@ -177,6 +180,9 @@ class Loop:
             self._observer.passed(Stage.READ)
         return Fetched(got, rows, got.size >= limit)
 
+    def _read_ahead(self, beside: Beside) -> None:
+        self._ahead = beside(partial(self._fetch, self._limit, ahead=True))
+
     def _try(self, batch: Batch) -> None:
         """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
         for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
@@ -203,16 +209,12 @@ class Loop:
         """Decide what becomes of a batch; if it was full, the next one is read beside that."""
         if not got.rows.batch.size:
             return None
-        beside, limit = self._beside if got.full and not self._trial else None, self._limit
-
-        def read_ahead() -> None:
-            if beside is not None:
-                self._ahead = beside(lambda: self._fetch(limit, ahead=True))
-
-        if beside is not None:
+        meanwhile = nothing
+        if got.full and self._beside is not None and not self._trial:
             self._retry_holds()
+            meanwhile = partial(self._read_ahead, self._beside)
         begun = self._clock()
-        step = self._fold.decide(got.rows, read_ahead)
+        step = self._fold.decide(got.rows, meanwhile)
         self._pace(self._clock() - begun)
         return step
 
@@ -334,14 +336,9 @@ class Loop:
 
 
 def _coordinates(batch: Batch) -> str:
-    ranges = []
-    for i, tp in enumerate(batch.tps):
-        offsets = batch.offset[batch.tp == i]
-        if len(offsets):
-            ranges.append(f"{tp} {offsets.min()}..{offsets.max()}")
-    return ", ".join(ranges)
+    return ", ".join(f"{tp} {offsets[0]}..{offsets[-1]}" for tp, offsets in offsets_of(batch).items())
 
 
 def _firsts(batch: Batch) -> dict[TP, int]:
     """Return the first offset of each topic-partition that the batch has rows of."""
-    return {tp: int(batch.offset[batch.tp == i].min()) for i, tp in enumerate(batch.tps) if (batch.tp == i).any()}
+    return {tp: offsets.start for tp, offsets in offsets_of(batch).items()}

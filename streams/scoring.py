@@ -69,11 +69,9 @@ class Scoring:
     def _seen(self, rows: Rows) -> dict[int, bytes]:
         """Ask each partition's store once for the identities of its rows; return the values of those that it knows."""
         batch, identity, seen = rows.batch, rows.identity, dict[int, bytes]()
-        partitions, some_have_none = np.array([tp.partition for tp in batch.tps])[batch.tp], b"" in identity
+        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
         for partition in np.unique(partitions).tolist():
-            asked = np.flatnonzero(partitions == partition).tolist()
-            if some_have_none:
-                asked = [row for row in asked if identity[row]]
+            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if identity[row]]
             values = self._store.get(partition, [identity[row] for row in asked])
             seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
         return seen

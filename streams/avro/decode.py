@@ -116,7 +116,7 @@ def slices(decoded: Decoded, name: str) -> list[bytes | None]:
 
 
 def known(decoded: Decoded, name: str) -> list[bytes]:
-    """Return the same, but b"" for null, too."""
+    """Return the bytes of every row as `slices` does, but b"" for null, too."""
     column, data = _spans(decoded, name), decoded.data
     ends = (column.start + column.length).tolist()
     return [data[a:b] for a, b in zip(column.start.tolist(), ends, strict=True)]

@@ -104,9 +104,8 @@ class Encoder:
         self, heads: npt.NDArray[Any], prefix: bytes, values: Mapping[str, Values]
     ) -> tuple[list[bytes], list[bytes]]:
         """Return the records as `encode` does, and each once more behind its own head: one cell of `heads` a row."""
-        bare = heads.view(
-            f"V{heads.itemsize}"
-        )  # copied whole: NumPy copies a cell with fields one field after the other
+        # copied whole: NumPy copies a cell with fields one field after the other
+        bare = heads.view(f"V{heads.itemsize}")
         return write_twice(Cells(bare), self._all_parts(prefix, len(heads), values), len(heads))
 
     def _all_parts(self, prefix: bytes, rows: int, values: Mapping[str, Values]) -> list[Part]:

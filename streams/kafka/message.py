@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from operator import methodcaller
-from typing import cast
 
 from confluent_kafka import Message
 
@@ -14,8 +13,13 @@ _ask = methodcaller("headers")
 that has run often enough to be specialised (CPython 3.11 and later) does not, and the exception surfaces anywhere."""
 
 
-def headers_of_all(messages: "Sequence[Message[bytes, bytes]]") -> list[Headers | None]:
-    """Return each record's headers, as `headers_of` does; an error ends `extend` behind what it has, and it goes on there."""
+def headers_of(messages: "Sequence[Message[bytes, bytes]]") -> list[Headers | None]:
+    """Return each record's headers, or UNREADABLE where the client cannot.
+
+    On the wire a header's name is bytes; the client decodes it as UTF-8, and anyone who may produce can send one that is
+    none. Such an error ends `extend` behind what it has, and the next one goes on there: no message may be asked a second
+    time, since it keeps the list that it did not finish.
+    """
     found: list[Headers | None] = []
     asked = map(_ask, messages)
     while len(found) < len(messages):
@@ -24,15 +28,3 @@ def headers_of_all(messages: "Sequence[Message[bytes, bytes]]") -> list[Headers 
         except (SystemError, UnicodeDecodeError):
             found.append(UNREADABLE)
     return found
-
-
-def headers_of(message: "Message[bytes, bytes]") -> Headers | None:
-    """Return a record's headers, or UNREADABLE where the client cannot.
-
-    On the wire a header's name is bytes; the client decodes it as UTF-8, and anyone who may produce can send one that is
-    none. The message must not be asked a second time: it keeps the list that it did not finish.
-    """
-    try:
-        return cast(Headers | None, _ask(message))
-    except (SystemError, UnicodeDecodeError):
-        return UNREADABLE

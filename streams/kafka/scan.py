@@ -108,7 +108,7 @@ def _consumer(client: Client, isolation: str) -> Consumer:
 def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:
     """Group messages by partition, leaving out those at or behind the range's end."""
     slices: dict[tuple[str, int], tuple[Slice, int]] = {}
-    for message in messages:
+    for message, headers in zip(messages, headers_of(messages), strict=True):
         error = message.error()
         if error is not None:
             # the group is a mere name: whether this user may use it does not matter
@@ -125,7 +125,7 @@ def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:
             part.offset.append(offset)
             part.keys.append(message.key())
             part.values.append(message.value())
-            part.headers.append(headers_of(message))
+            part.headers.append(headers)
     return [part for part, _ in slices.values() if part.offset]
 
 

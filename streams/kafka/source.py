@@ -29,7 +29,7 @@ from confluent_kafka import (
 
 from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
-from streams.kafka.message import headers_of_all
+from streams.kafka.message import headers_of
 from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import FINAL, MISSING, stop_for
@@ -306,5 +306,5 @@ def _batch(lease: Lease, messages: "list[Message[bytes, bytes]]") -> Batch:
         np.where(stamps[:, 0] == TIMESTAMP_LOG_APPEND_TIME, stamps[:, 1], NO_APPEND_TIME),
         list(map(Message.key, messages)),
         list(map(Message.value, messages)),
-        headers_of_all(messages),
+        headers_of(messages),
     )

@@ -55,7 +55,8 @@ class Tail:
         Raises: Unreachable for an error that the client does not wait out.
         """
         records = []
-        for message in self._consumer.consume(limit, seconds):
+        messages = self._consumer.consume(limit, seconds)
+        for message, headers in zip(messages, headers_of(messages), strict=True):
             error = message.error()
             if error is not None:
                 if error.fatal():
@@ -69,7 +70,7 @@ class Tail:
                     stamp if kind == TIMESTAMP_LOG_APPEND_TIME else NO_APPEND_TIME,
                     message.key(),
                     message.value(),
-                    headers_of(message),
+                    headers,
                 )
             )
         return records

@@ -12,7 +12,7 @@ from streams.avro.encode import Constant, Longs, Slices, Values
 from streams.dedupe import First
 from streams.pipeline.app import App
 from streams.pipeline.columns import constants, event_ms, longs
-from streams.pipeline.planning import Plan
+from streams.pipeline.planning import Plan, among
 from streams.pipeline.reading import Group
 from streams.pipeline.results import Answers, as_first
 from streams.reasons import Reason, sentence
@@ -52,8 +52,7 @@ class Place(NamedTuple):
 
 def places_of(plan: Plan) -> dict[int, Place]:
     """Return, for each row that is refused or a repeat, where it was decoded, if its identity could be read."""
-    wanted, places = np.zeros(plan.rows.batch.size, np.bool_), dict[int, Place]()
-    wanted[[*plan.reason]] = True
+    wanted, places = among(plan.reason, plan.rows.batch.size), dict[int, Place]()
     for group in plan.rows.groups:
         index = np.flatnonzero(wanted[group.rows] & ~group.decoded.bad)
         places |= {row: Place(group, at) for row, at in zip(group.rows[index].tolist(), index.tolist(), strict=True)}

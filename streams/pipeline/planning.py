@@ -69,7 +69,7 @@ def plan(
             first[verdict.row] = verdict.first
             detail.pop(verdict.row, None)
     fit = tuple(zip(candidates, matrices, strict=True))
-    to_score, matrix = _picked(rows, fit, ~_among(reason, batch.size))
+    to_score, matrix = _picked(rows, fit, ~among(reason, batch.size))
     return Plan(rows, reason, detail, first, to_score, matrix, fit, next_in_line)
 
 
@@ -79,12 +79,12 @@ def followers(plan: Plan) -> Plan:
     When a row cannot be answered, the next of its identity is to be scored; to find the one that can, one after the
     other, would let n copies of such a request plan n times.
     """
-    wanted = _among(plan.next_in_line, plan.rows.batch.size)
+    wanted = among(plan.next_in_line, plan.rows.batch.size)
     to_score, matrix = _picked(plan.rows, plan.candidates, wanted)
     return plan._replace(to_score=to_score, matrix=matrix)
 
 
-def _among(some: Collection[int], rows: int) -> Bools:
+def among(some: Collection[int], rows: int) -> Bools:
     """Return which of so many rows are among these."""
     mask = np.zeros(rows, np.bool_)
     mask[np.fromiter(some, np.int64, len(some))] = True
@@ -134,7 +134,7 @@ def _features(
     Rows that the model's features refuse get their reason here; they stay in the matrix and are picked out later.
     """
     matrices, candidates = [], []
-    out = _among([*reason, *hit], rows.batch.size)
+    out = among([*reason, *hit], rows.batch.size)
     for group in rows.groups:
         index = np.flatnonzero(~out[group.rows])
         accepted = group.reading.accepted
@@ -158,7 +158,7 @@ def _repeats(rows: Rows, reason: Reasons, known: Mapping[int, First], window_ms:
     last = dict(zip(identity, range(len(identity)), strict=True))
     again: dict[bytes, list[int]] = {identity[row]: [] for row in known}
     if len(last) < len(identity):
-        for row in np.flatnonzero(~_among(last.values(), len(identity))).tolist():
+        for row in np.flatnonzero(~among(last.values(), len(identity))).tolist():
             again.setdefault(identity[row], []).append(row)
         again.pop(b"", None)
     append_ms, verdicts = rows.batch.append_ms, []

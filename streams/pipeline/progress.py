@@ -12,9 +12,14 @@ def frame_of(tp: TP, next_offset: int, app: Reads) -> Put:
 
 def ends_of(batch: Batch) -> dict[TP, int]:
     """Return the next offset to read of each topic-partition that the batch has rows of."""
-    ends = {}
+    return {tp: offsets.stop for tp, offsets in offsets_of(batch).items()}
+
+
+def offsets_of(batch: Batch) -> dict[TP, range]:
+    """Return from where to where each topic-partition goes that the batch has rows of."""
+    found = {}
     for i, tp in enumerate(batch.tps):
         offsets = batch.offset[batch.tp == i]
         if len(offsets):
-            ends[tp] = int(offsets.max()) + 1
-    return ends
+            found[tp] = range(int(offsets.min()), int(offsets.max()) + 1)
+    return found

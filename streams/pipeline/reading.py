@@ -206,7 +206,7 @@ def _identify(group: Group, rows: Rows, app: Reads) -> None:
     if len(members) == rows.batch.size:
         rows.identity[:], rows.fingerprint[:] = keys, fingerprints
     else:
-        for row, key, fingerprint in zip(members, keys, fingerprints, strict=False):
+        for row, key, fingerprint in zip(members, keys, fingerprints, strict=True):
             rows.identity[row], rows.fingerprint[row] = key, fingerprint
     _judge(group, accepted, members, rows)
 
@@ -217,16 +217,16 @@ def _placed(group: Group, rows: Rows, app: Reads) -> Ints:
     good = ~group.decoded.bad
     expected = record_keys(group)
     keys = batch.keys if len(members) == batch.size else [batch.keys[row] for row in members]
-    longest = group.longest() if expected is group.request_ids else max(group.longest(), *map(len, expected))
-    wrong = np.zeros(len(members), dtype=bool)
-    if keys != expected or b"" in expected or longest > app.key_bytes:
+    longest = group.longest() if expected is group.request_ids else max(group.longest(), max(map(len, expected)))
+    wrong, same = np.zeros(len(members), dtype=bool), keys == expected
+    if not same or b"" in expected or longest > app.key_bytes:
         for i in np.flatnonzero(good).tolist():
             why = _wrong_key(group, i, expected[i], keys[i], app.key_bytes)
             if why:
                 wrong[i] = True
                 rows.reason[members[i]], rows.detail[members[i]] = Reason.KEY_MISMATCH, Detail(None, why)
     partition = np.array([tp.partition for tp in batch.tps])[batch.tp[group.rows]]
-    owner = app.partitions_of(expected if keys == expected else [key or b"" for key in keys], app.partitions)
+    owner = app.partitions_of(expected if same else [key or b"" for key in keys], app.partitions)
     elsewhere = good & ~wrong & (owner != partition)
     for i in np.flatnonzero(elsewhere).tolist():
         rows.reason[members[i]], rows.detail[members[i]] = Reason.MISPARTITIONED, Detail(None, str(owner[i]))

@@ -35,6 +35,7 @@ from tests.scenarios.twin import (
     checkpoint,
     folded,
     live,
+    looped,
     scoring,
     state,
 )
@@ -199,18 +200,7 @@ def test_only_a_full_batch_is_followed_by_reading_ahead() -> None:
             return got
 
     edges = Edges(Watched(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
-    nothing: Any = lambda *_: None  # noqa: E731
-    loop = Loop(
-        edges,
-        scoring(log, edges),
-        records=4,
-        age_ms=1,
-        turn_s=1.0,
-        transact_s=1.0,
-        watch=nothing,
-        wait=nothing,
-        beside=AtOnce,
-    )
+    loop = looped(log, edges, beside=AtOnce)
     polled = []
     for _ in range(4):
         loop.turn()
@@ -222,18 +212,7 @@ def test_progress_does_not_count_what_was_read_ahead() -> None:
     """What nobody has worked on yet is still to come, and an error that waits for its turn is nobody else's."""
     log = Log(numbered(sent(f"r{number}", partition=0) for number in range(12)))
     edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
-    nothing: Any = lambda *_: None  # noqa: E731
-    loop = Loop(
-        edges,
-        scoring(log, edges),
-        records=4,
-        age_ms=1,
-        turn_s=1.0,
-        transact_s=1.0,
-        watch=nothing,
-        wait=nothing,
-        beside=AtOnce,
-    )
+    loop = looped(log, edges, beside=AtOnce)
     loop.turn()
     loop.turn()
     assert (4, 12) == loop.progress()[TP(LANE, 0)]

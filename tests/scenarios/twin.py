@@ -217,6 +217,21 @@ class AtOnce:
 LoopClass = Callable[..., Loop]
 
 
+def looped(log: Log, edges: Edges, loop_class: LoopClass = Loop, *, records: int = 4, **more: Any) -> Loop:
+    """Return a scorer's loop over some edges, which nobody watches and nobody stops."""
+    return loop_class(
+        edges,
+        scoring(log, edges),
+        records=records,
+        age_ms=1,
+        turn_s=1.0,
+        transact_s=1.0,
+        watch=lambda _: None,
+        wait=lambda _: False,
+        **more,
+    )
+
+
 def live(
     log: Log,
     script: Sequence[str] = (),
@@ -242,18 +257,8 @@ def live(
         source = TwinSource(log, moves)
         sink, changelog = TwinSink(log, fates, blamed), TwinChangelog(log)
         edges = Edges(source, sink, store, changelog, contracts, observer or Observer())
-        loop = loop_class(
-            edges,
-            scoring(log, edges),
-            records=records,
-            age_ms=1,
-            turn_s=1.0,
-            transact_s=1.0,
-            watch=lambda _: None,
-            wait=lambda _: False,
-            beside=AtOnce if ahead else None,
-            clock=lambda: next(ticks),
-        )
+        more = {"beside": AtOnce if ahead else None, "clock": lambda: next(ticks)}
+        loop = looped(log, edges, loop_class, records=records, **more)
         try:
             loop.turn()  # a worker recovers even if the one before it left nothing to do
             while log.committed != log.ends():
