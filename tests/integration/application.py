@@ -57,6 +57,10 @@ QUICK = "[limits]\nsession_ms = 3000\n"
 """A worker that is gone is missed sooner than by default."""
 
 
+QUEUED = 50_000
+"""So many records wait in a producer at most: half of what the client's default allows."""
+
+
 def produce_all(
     producer: Producer, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int | None = None
 ) -> int:
@@ -69,6 +73,8 @@ def produce_all(
 
     count = 0
     for key, value in records:
+        while len(producer) >= QUEUED:  # the broker is slower than this machine makes records
+            producer.poll(0.1)
         producer.produce(topic, value, key, -1 if partition is None else partition, delivered)
         producer.poll(0)
         count += 1
