@@ -62,7 +62,7 @@ class Parts(NamedTuple):
             wait=wait,
             note=self.slot.note,
             trial=trial,
-            beside=ThreadPoolExecutor(1, thread_name_prefix="ahead").submit,
+            ahead=True,
         )
 
 
@@ -106,7 +106,8 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
     edges = wired(
         settings, sink, registry, slot, observer, group=settings.group, changelog=settings.changelog, topics=topics
     )
-    return Parts(edges, Scoring(app, model, edges.store, observer), settings, slot)
+    beside = ThreadPoolExecutor(1, thread_name_prefix="model").submit
+    return Parts(edges, Scoring(app, model, edges.store, observer, beside), settings, slot)
 
 
 def open_sink(settings: Settings, group: str, changelog: str, slot: Slot, found: Mapping[str, Found]) -> KafkaSink:

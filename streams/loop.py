@@ -1,27 +1,27 @@
 """The loop: the only place, with `recovery`, that repeats, waits, or decides what an outcome means.
 
-A turn takes a batch, decides, commits and applies it, one after the other. While that is done with a batch that was full, the
-next one is polled and read beside it, and no more than that: whatever needs the state waits until the batch before is applied,
-and nobody else calls the source meanwhile. If partitions change hands in such a poll, the transaction that is on its way
-carries an older lease: the group's coordinator refuses it, or whoever has the partitions now waits for its end (KIP-447).
+A turn takes a batch, begins it, decides, commits and applies it. While the broker is at work on the transaction of a batch that was
+full, others are taken ahead: the next one is polled, read and begun, on the assumption that this transaction commits, and if it is
+full, too, the one after it is polled and read. If the transaction does not commit, all that was taken ahead is thrown away and
+read again. If partitions change hands in such a poll, the transaction on its way carries an older lease: the group's coordinator
+refuses it, or whoever has the partitions now waits for its end (KIP-447); what was taken ahead is thrown away.
 
 Whatever ends otherwise than `committed` or `aborted` ends the process: crash-only, so that every kill tests the same path.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import structlog
 
 from streams.contracts import Pair
-from streams.errors import OutcomeUnknown, SetupError
+from streams.errors import OutcomeUnknown, SetupError, Stop
 from streams.pipeline import Fold, Rows, read, select
-from streams.pipeline.fold import nothing
 from streams.pipeline.progress import offsets_of
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
@@ -48,25 +48,19 @@ class Held(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a poll brought, and what was read of it."""
+    """What a poll brought, and how far it has come."""
 
     polled: Batch
-    rows: Rows
+    at: str
+    """Its coordinates."""
     full: bool
     """As many records came as were asked for: more lie there."""
-
-
-Got: TypeAlias = Assignment | Fetched
-
-
-class Later(Protocol):
-    """A call that is made beside others; a `Future` is one."""
-
-    def result(self) -> Got:
-        """Wait for its end; return what it returned, or raise what it raised, as often as this is asked."""
-
-
-Beside: TypeAlias = Callable[[Callable[[], Got]], Later]
+    rows: Rows | None = None
+    """What was read of it; None: not yet, or there was nothing."""
+    decide: Callable[[], Step] | None = None
+    """Decides what becomes of the rows; None: not begun yet, or there are none."""
+    seconds: float = 0.0
+    """How long it took to begin them."""
 
 
 class Loop:
@@ -84,7 +78,7 @@ class Loop:
         note: told the coordinates of a batch, and whether it is read ahead, before anything is made of its bytes; and "" when
             that is done.
         trial: offsets that workers died over: each record is noted, read and decided alone before anything is made of the batch.
-        beside: makes a call in another thread; None: nothing is read ahead.
+        ahead: whether batches are taken ahead.
         clock: monotonic seconds.
     """
 
@@ -101,7 +95,7 @@ class Loop:
         wait: Callable[[float], bool],
         note: Callable[[str, bool], None] = lambda _, __: None,
         trial: Mapping[TP, range] = MappingProxyType({}),
-        beside: Beside | None = None,
+        ahead: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._edges, self._observer = edges, edges.observer
@@ -109,9 +103,9 @@ class Loop:
         self._records, self._limit, self._slow = records, min(records, FIRST_RECORDS), False
         self._age_ms, self._turn_s, self._transact_s = age_ms, turn_s, transact_s
         self._watch, self._wait, self._note, self._clock = watch, wait, note, clock
-        self._beside = beside
-        self._ahead: Later | None = None
-        """What is polled and read beside the batch that is worked on."""
+        self._takes_ahead = ahead
+        self._ahead: deque[Fetched | Assignment | Stop] = deque()
+        """What was taken ahead, in its order: at most a batch that is begun and one that is read, or what was met instead."""
         self._trial = {tp: {*offsets} for tp, offsets in trial.items()}
         self._owned: frozenset[TP] = frozenset()
         self._started = False
@@ -129,59 +123,87 @@ class Loop:
         if isinstance(got, Assignment):
             self._recover(got)
             self._observer.passed(Stage.RECOVER)
-        elif got.polled.size:
+        elif got.rows is not None:
             self._hold(got.rows)
             step = self._decide(got)
             self._note("", False)  # what can still go wrong is the world's doing, not the batch's
             if step is not None:
-                self._finish(got.rows.batch, step)
+                self._finish(got.rows.batch, step, more=got.full)
         elif self._started and (step := self._fold.due(self._edges.source.lease)) is not None:
             self._finish(got.polled, step)
         self._observer.turned(self._limit, {tp: held.hold for tp, held in self._held.items()})
 
-    def rest(self) -> Got | None:
-        """Wait until nobody uses the source; return what was read ahead, which stays for the next turn, as what went wrong does."""
-        with suppress(Exception):
-            return None if self._ahead is None else self._ahead.result()
-        return None
-
     def progress(self) -> Mapping[TP, tuple[int, int]]:
         """Return (next offset to work on, end) of each partition that is read, as `Source.progress` does."""
-        ahead, progress = self.rest(), dict(self._edges.source.progress())
-        for tp, first in _firsts(ahead.polled).items() if isinstance(ahead, Fetched) else ():
-            if tp in progress:
-                progress[tp] = first, progress[tp][1]
-        return progress
+        progress = dict(self._edges.source.progress())
+        return progress | {tp: (first, progress[tp][1]) for tp, first in self._firsts().items() if tp in progress}
 
-    def _next(self) -> Got:
-        if self._ahead is None:
+    def _next(self) -> Assignment | Fetched:
+        """Return what is to be worked on, and begun."""
+        if not self._ahead:
             self._retry_holds()
-            return self._fetch(self._limit)
-        got, self._ahead = self._ahead.result(), None
-        if isinstance(got, Fetched):
-            self._note(_coordinates(got.polled), False)
-        self._note("", True)
-        self._observer.passed(Stage.POLL)
-        return got
-
-    def _fetch(self, limit: int, ahead: bool = False) -> Got:
-        """Poll and read; ahead means beside what is worked on, whose stages are told."""
-        got = self._edges.source.poll(limit, self._age_ms)
-        if not ahead:
-            self._observer.passed(Stage.POLL)
+            self._ahead.append(self._poll())
+        got = self._ahead.popleft()
+        if isinstance(got, Stop):
+            raise got
         if isinstance(got, Assignment):
+            self._note("", True)
+            self._note("", False)
+            return got
+        if not got.polled.size:
             return got
         if self._trial:
-            self._try(got)
-        if got.size:
-            self._note(_coordinates(got), ahead)
-        rows = self._read(got)
-        if got.size and not ahead:
-            self._observer.passed(Stage.READ)
-        return Fetched(got, rows, got.size >= limit)
+            self._try(got.polled)
+        self._note(got.at, False)
+        self._note("".join(one.at for one in self._ahead if isinstance(one, Fetched)), True)
+        return got if got.decide is not None else self._begun(got._replace(rows=self._read(got.polled)))
 
-    def _read_ahead(self, beside: Beside) -> None:
-        self._ahead = beside(partial(self._fetch, self._limit, ahead=True))
+    def _poll(self) -> Assignment | Fetched:
+        got = self._edges.source.poll(self._limit, self._age_ms)
+        self._observer.passed(Stage.POLL)
+        return got if isinstance(got, Assignment) else Fetched(got, _coordinates(got), got.size >= self._limit)
+
+    def _begun(self, got: Fetched, after: Step | None = None) -> Fetched:
+        if got.rows is None or not got.rows.batch.size:
+            return got
+        begun = self._clock()
+        return got._replace(decide=self._fold.begin(got.rows, after), seconds=self._clock() - begun)
+
+    def _take_ahead(self, after: Step) -> None:
+        """Begin the batch behind the step that is on its way, and read the next one; what goes wrong waits for its turn.
+
+        One that needs to ask the registry is read again at its turn: nobody is to wait for that here.
+        """
+        self._observer.passed(Stage.TRANSACT)
+        try:
+            if not self._ahead:
+                self._read_ahead()
+            first = self._ahead[0]
+            if isinstance(first, Fetched) and first.rows is not None and not first.rows.unknown:
+                self._ahead[0] = self._begun(first, after)
+                if first.full:
+                    self._note(first.at, False)
+                    self._read_ahead()
+        except Stop as stop:
+            self._ahead.append(stop)
+
+    def _read_ahead(self) -> None:
+        self._retry_holds()
+        got = self._poll()
+        if isinstance(got, Assignment):
+            self._ahead.clear()  # its lease is old; recovery says where to go on
+        elif got.polled.size:
+            self._note(got.at, True)
+            got = got._replace(rows=read(got.polled, self._edges.contracts.snapshot(), self._fold.app))
+            self._observer.passed(Stage.READ)
+        self._ahead.append(got)
+
+    def _firsts(self, batch: Batch | None = None) -> dict[TP, int]:
+        """Return the first offset of each topic-partition that is worked on, a batch and all that was taken ahead."""
+        firsts: dict[TP, int] = {}
+        for one in reversed([batch, *(ahead.polled for ahead in self._ahead if isinstance(ahead, Fetched))]):
+            firsts |= _firsts(one) if one is not None else {}
+        return firsts
 
     def _try(self, batch: Batch) -> None:
         """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
@@ -194,7 +216,7 @@ class Loop:
                 self._note(_coordinates(one), False)
                 rows = self._read(one)
                 if rows.batch.size:
-                    self._fold.decide(rows)
+                    self._fold.begin(rows, None)()
         self._trial = {tp: left for tp, left in self._trial.items() if left}
 
     def _read(self, batch: Batch) -> Rows:
@@ -203,24 +225,22 @@ class Loop:
         rows = read(batch, contracts.snapshot(), app)
         if rows.unknown and contracts.resolve(rows.unknown):
             rows = read(batch, contracts.snapshot(), app)
+        if batch.size:
+            self._observer.passed(Stage.READ)
         return rows
 
     def _decide(self, got: Fetched) -> Step | None:
-        """Decide what becomes of a batch; if it was full, the next one is read beside that."""
-        if not got.rows.batch.size:
+        if got.decide is None:
             return None
-        meanwhile = nothing
-        if got.full and self._beside is not None and not self._trial:
-            self._retry_holds()
-            meanwhile = partial(self._read_ahead, self._beside)
         begun = self._clock()
-        step = self._fold.decide(got.rows, meanwhile)
-        self._pace(self._clock() - begun)
+        step = got.decide()
+        self._pace(got.seconds + self._clock() - begun)
         return step
 
-    def _finish(self, batch: Batch, step: Step) -> None:
+    def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
         self._watch(self._transact_s)
-        ended = self._edges.sink.transact(step)
+        meanwhile = partial(self._take_ahead, step) if more and self._takes_ahead and not self._trial else None
+        ended = self._edges.sink.transact(step, meanwhile)
         self._observer.transacted(step, ended.outcome, batch if batch.size else None)
         self._observer.passed(Stage.TRANSACT)
         if ended.outcome is Outcome.COMMITTED:
@@ -266,18 +286,15 @@ class Loop:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
             self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1]))
             self._aborts += 1
-        first = _firsts(batch)
-        for tp in first:
+        for tp in _firsts(batch):
             # its hold began behind this batch; the records between are unanswered now, and it will be found again
             self._held.pop(tp, None)
-        if self._ahead is not None:
-            ahead = self._ahead.result()
-            if isinstance(ahead, Assignment):
-                return  # recovery says where to go on
-            first = _firsts(ahead.polled) | first
-            self._ahead = None
-            self._note("", True)
-        self._edges.source.resume(first)
+        firsts = self._firsts(batch)
+        self._ahead = deque(one for one in self._ahead if not isinstance(one, Fetched))
+        self._note("", False)
+        self._note("", True)
+        if not self._ahead:  # else recovery says where to go on, or nobody goes on
+            self._edges.source.resume(firsts)
 
     def _pace(self, seconds: float) -> None:
         if seconds > SLOW_S:

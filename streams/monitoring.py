@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from streams.errors import SetupError
@@ -46,7 +47,6 @@ from streams.monitor.tasks import Row
 from streams.monitor.ticket import Ticket, of_record
 from streams.monitor.windows import WINDOW_BYTES, added, parse_window
 from streams.pipeline import Refused, Rows
-from streams.pipeline.fold import nothing
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.ports import Observer, Stage, Store
@@ -95,7 +95,11 @@ class Monitoring:
         """When anything was read."""
         self._sweep = Sweep(store, app.rules)
 
-    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:  # noqa: ARG002 - all is bytecode
+    def begin(self, rows: Rows, after: Step | None) -> Callable[[], Step]:  # noqa: ARG002 - it is decided when it is there
+        """Begin nothing: nobody else would work on it meanwhile."""
+        return partial(self.decide, rows)
+
+    def decide(self, rows: Rows) -> Step:
         """Join what was read with what is known, and count."""
         self._ask()
         self._read_at = self._clock()

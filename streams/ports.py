@@ -1,6 +1,6 @@
 """The protocols that the loop asks for; `kafka/`, `state/`, `avro/` and `models/` fulfil them, and so do test twins."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ class Assignment(NamedTuple):
 
 
 class Source(Protocol):
-    """Where requests come from. Calls are made one after the other, not always by the same thread."""
+    """Where requests come from. Calls are made one after the other."""
 
     def poll(self, limit: int, age_ms: int) -> Batch | Assignment:
         """Return the next records, at most `limit`, waiting at most about `age_ms` after the first.
@@ -69,8 +69,11 @@ class Sink(Protocol):
     renewals: int
     """How often the producer was replaced."""
 
-    def transact(self, step: Step) -> Ended:
-        """Do the step in one transaction. Never raises for what the broker answers: the outcome says it."""
+    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+        """Do the step in one transaction. Never raises for what the broker answers: the outcome says it.
+
+        `meanwhile` is called at most once, when everything is handed over: another thread waits for the end.
+        """
 
 
 class Changelog(Protocol):
@@ -197,17 +200,17 @@ class Stage(StrEnum):
     """What a worker's time goes into; the stages of one loop follow each other and leave no gap."""
 
     POLL = "poll"
-    """Waiting for requests and receiving them, and whatever lies between two turns; of a batch that was polled and read beside
-    the one before, what of both was still to be waited for.
-    """
+    """Waiting for requests and receiving them, and whatever lies between two turns."""
     RESOLVE = "resolve"
     """Asking the registry again for what held partitions wait for."""
     READ = "read"
     LOOKUP = "lookup"
     PLAN = "plan"
     SCORE = "score"
+    """Scoring; of what another thread scored, what was still to be waited for."""
     SETTLE = "settle"
     TRANSACT = "transact"
+    """Where batches are taken ahead meanwhile it is told twice: when all is handed over, and when what was left is waited for."""
     APPLY = "apply"
     REWIND = "rewind"
     """Going back to the first request of an aborted transaction, the wait before the next attempt included."""

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from streams.headers import label_headers
 from streams.pipeline import Reads, Reasons, Refused, Rows, record_keys, unaccepted
-from streams.pipeline.fold import nothing
 from streams.pipeline.letters import dead_letters, fits
 from streams.pipeline.progress import ends_of, frame_of
 from streams.reasons import Reason
@@ -33,7 +33,11 @@ class Rekeying:
         self.app = app
         self._refused = Refused()
 
-    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:  # noqa: ARG002 - all is bytecode
+    def begin(self, rows: Rows, after: Step | None) -> Callable[[], Step]:  # noqa: ARG002 - it is decided when it is there
+        """Begin nothing: nobody else would work on it meanwhile."""
+        return partial(self.decide, rows)
+
+    def decide(self, rows: Rows) -> Step:
         """Copy what can be copied, and set aside the rest."""
         batch, app = rows.batch, self.app
         keys, reason, detail = _keys(rows, app)

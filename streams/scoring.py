@@ -1,47 +1,69 @@
 """The scorer: the fold that answers each request once."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from streams.pipeline import App, Plan, Refused, Rows, followers, gap, not_finite, plan, settle
-from streams.pipeline.fold import nothing
 from streams.ports import Model, Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Detail, Floats, Lease, Step
 
+FEW = 500
+"""So many rows are not worth another thread."""
+
+
+class Later(Protocol):
+    """A call that is made by another thread; a `Future` is one."""
+
+    def result(self) -> Floats:
+        """Wait for its end; return what it returned, or raise what it raised."""
+
+
+Beside: TypeAlias = Callable[[Callable[[Floats], Floats], Floats], Later]
+
 
 class Scoring:
-    """A `Fold`: plans, scores and settles.
+    """A `Fold`: looks up, plans, scores and settles. A full batch is scored by another thread: models leave Python's lock to others.
 
     Args:
         app: what the pure functions must know.
         model: who answers.
         store: the state of identities; it is only asked.
         observer: told which stage has ended.
+        beside: makes a call in another thread.
     """
 
-    def __init__(self, app: App, model: Model, store: Store, observer: Observer) -> None:
+    def __init__(self, app: App, model: Model, store: Store, observer: Observer, beside: Beside) -> None:
         self.app, self.model, self._store, self._observer = app, model, store, observer
+        self._beside = beside
         self._refused = Refused()
 
-    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:
-        """Plan, score and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
+    def begin(self, rows: Rows, after: Step | None) -> Callable[[], Step]:
+        """Look up and plan, and let the model begin."""
         seen = self._seen(rows)
+        if after is not None:
+            seen |= _put(after, rows)
         self._observer.passed(Stage.LOOKUP)
+        planned = self._planned(rows, seen)
+        return partial(self._decide, rows, seen, planned, self._asked(planned))
+
+    def _decide(self, rows: Rows, seen: dict[int, bytes], planned: Plan, asked: Callable[[], Floats]) -> Step:
+        """Wait for scores and settle; a score that is no number is a rule found broken late, so the batch is planned again."""
         while True:
-            planned = plan(rows, seen, self.model, self.app, self._refused)
-            self._observer.passed(Stage.PLAN)
-            meanwhile()
-            meanwhile = nothing
-            scores = self._scored(planned)
+            scores = self._scored(asked)
             broken = not_finite(planned, scores)
             if not broken:
                 step = settle(planned, scores, self.model, self.app)
                 self._observer.passed(Stage.SETTLE)
                 return step
             rest = followers(planned)
-            self._refused |= broken | not_finite(rest, self._scored(rest))
+            self._refused |= broken | not_finite(rest, self._scored(self._asked(rest)))
+            planned = self._planned(rows, seen)
+            asked = self._asked(planned)
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
         """Refuse this request from now on; False if it was refused before."""
@@ -61,17 +83,38 @@ class Scoring:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Do nothing: what was refused is refused whoever reads it."""
 
-    def _scored(self, planned: Plan) -> Floats:
-        scores = self.model.score(planned.matrix) if len(planned.matrix) else np.empty(0)
+    def _planned(self, rows: Rows, seen: dict[int, bytes]) -> Plan:
+        planned = plan(rows, seen, self.model, self.app, self._refused)
+        self._observer.passed(Stage.PLAN)
+        return planned
+
+    def _asked(self, planned: Plan) -> Callable[[], Floats]:
+        """Ask the model, in another thread if that is worth it; return what waits for its answer."""
+        if len(planned.matrix) < FEW:
+            return partial(self.model.score, planned.matrix) if len(planned.matrix) else partial(np.empty, 0)
+        return self._beside(self.model.score, planned.matrix).result
+
+    def _scored(self, asked: Callable[[], Floats]) -> Floats:
+        scores = asked()
         self._observer.passed(Stage.SCORE)
         return scores
 
     def _seen(self, rows: Rows) -> dict[int, bytes]:
         """Ask each partition's store once for the identities of its rows; return the values of those that it knows."""
         batch, identity, seen = rows.batch, rows.identity, dict[int, bytes]()
+        nobody = b"" in identity
         partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
         for partition in np.unique(partitions).tolist():
-            asked = [row for row in np.flatnonzero(partitions == partition).tolist() if identity[row]]
+            asked = np.flatnonzero(partitions == partition).tolist()
+            if nobody:
+                asked = [row for row in asked if identity[row]]
             values = self._store.get(partition, [identity[row] for row in asked])
-            seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
+            if values.count(None) < len(values):
+                seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
         return seen
+
+
+def _put(step: Step, rows: Rows) -> dict[int, bytes]:
+    """Return what the state will know of rows when it has this step."""
+    values = dict(chain.from_iterable(step.puts.values()))
+    return {row: value for row, value in enumerate(map(values.get, rows.identity)) if value}

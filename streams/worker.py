@@ -75,12 +75,10 @@ def run(kind: str, settings: Settings, slot: Slot, stopping: threading.Event) ->
             if turn % GARBAGE_TURNS == 0:
                 gc.collect()
         log.info("stopping", slot=slot.name)
-        loop.rest()
         parts.edges.source.close()
     except Fenced:
         seconds = settings.limits.session_ms / 4_000 + JOIN_S
         watch(2 * seconds)  # armed for a transaction, it could end the process in the middle
-        loop.rest()
         _listen(parts.edges.source, seconds, stopping.wait)
         raise
     finally:

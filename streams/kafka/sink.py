@@ -10,6 +10,7 @@ side closed in order.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
@@ -62,7 +63,8 @@ class KafkaSink:
         self._settings = {
             **SOON,
             "compression.type": "lz4",
-            "linger.ms": 5,
+            # every transaction is flushed, which waits for no linger: the client need not look for work before it has all
+            "linger.ms": 100,
             "batch.num.messages": 10_000,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 262_144,
@@ -82,6 +84,7 @@ class KafkaSink:
         self._timeout_s = transaction_ms / 1000
         self._slow_s = slow_commit_ms / 1000
         self._clock = clock
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._disconnected = False
         self._stale = False
         self._diagnose = False
@@ -110,8 +113,8 @@ class KafkaSink:
             ) from None
         self._producer, self._stale, self._disconnected = producer, False, False
 
-    def transact(self, step: Step) -> Ended:
-        """Do the step in one transaction.
+    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+        """Do the step in one transaction; `meanwhile` is called while another thread waits for its end.
 
         Returns: COMMITTED with each changelog partition's last offset; ABORTED, nothing of it will ever be seen;
         UNKNOWN, it may or may not be committed, and this sink must not be used again.
@@ -123,11 +126,23 @@ class KafkaSink:
         _serve(self._producer.poll, 0)
         if self._stale or self._disconnected:
             self._renew()
-        producer, committing = self._producer, False
+        producer = self._producer
         self._checkpoints, self._blamed = {}, None
         try:
             producer.begin_transaction()
             self._produce(producer, step)
+        except KafkaException as error:
+            return self._failed(producer, error.args[0], committing=False)
+        if meanwhile is None:
+            return self._end(producer, step)
+        ending = self._waiter.submit(self._end, producer, step)
+        meanwhile()
+        return ending.result()
+
+    def _end(self, producer: Producer, step: Step) -> Ended:
+        """Wait for the deliveries, send the offsets, commit."""
+        committing = False
+        try:
             # once these are delivered the last transaction's markers are written, too: librdkafka asks for that every 20 ms
             # here, and every 100 ms in send_offsets. And the commit's time is EndTxn's own, so that slow means something
             _serve(producer.flush, FLUSH_S)

@@ -9,10 +9,6 @@ from streams.reasons import Reason
 from streams.records import TP, Detail, Lease, Step
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
 class Fold(Protocol):
     """One step for each batch, decided from the batch and the state; everything else is the loop's."""
 
@@ -20,15 +16,15 @@ class Fold(Protocol):
     def app(self) -> Reads:
         """What reading and recovery must know."""
 
-    def decide(self, rows: Rows, meanwhile: Callable[[], None] = nothing) -> Step:
-        """Return the whole transaction of some rows; there is at least one.
+    def begin(self, rows: Rows, after: Step | None) -> Callable[[], Step]:
+        """Begin what becomes of some rows; return what decides the whole transaction. There is at least one row.
 
-        `meanwhile` begins what another thread can do: a fold with a long call that leaves the interpreter to others makes it
-        before that, once.
+        `after` is a step that is on its way, and that the state does not have yet. What is returned is called when it has it, or
+        never, if that step was aborted.
         """
 
     def refuse(self, at: TP, offset: int, reason: Reason, detail: Detail) -> bool:
-        """Make the next `decide` refuse a record that cannot be answered: the broker said so, or workers die over it. False if
+        """Make the next `begin` refuse a record that cannot be answered: the broker said so, or workers die over it. False if
         it was refused before.
         """
 

@@ -8,8 +8,11 @@ write-ahead log is on but not synced: a killed process loses nothing, a power cu
 
 import shutil
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import starmap
+from operator import itemgetter
 from pathlib import Path
 from typing import cast
 
@@ -88,13 +91,15 @@ class RocksStore:
     def apply(self, partition: int, puts: Sequence[Put], checkpoint: Checkpoint) -> None:
         """Apply changes and the checkpoint in one atomic write; an empty value takes the key away. Raises: StateError."""
         batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for key, value in puts:
-            if value:
-                put(key, value)
-            else:
-                delete(key)
-        put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, partition, checkpoint.offset))
+        if b"" in map(itemgetter(1), puts):
+            for key, value in puts:
+                if value:
+                    batch.put(key, value)
+                else:
+                    batch.delete(key)
+        else:  # without bytecode between two
+            deque(starmap(batch.put, puts), maxlen=0)
+        batch.put(CHECKPOINT, _CHECKPOINT.pack(FORMAT, checkpoint.topic_id, partition, checkpoint.offset))
         with self._guarded(partition):
             self._open[partition].write(batch)
 

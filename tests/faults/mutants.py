@@ -29,12 +29,12 @@ def state_before_commit() -> None:
     """The local state runs ahead of the log."""
     finish = Loop._finish
 
-    def early(self: Loop, batch: Batch, step: Step) -> None:
+    def early(self: Loop, batch: Batch, step: Step, **more: Any) -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
             self._edges.store.apply(partition, puts, Checkpoint(self._fold.app.changelog_id, end - 1))
         time.sleep(WINDOW_S)
-        finish(self, batch, step)
+        finish(self, batch, step, **more)
 
     Loop._finish = early  # type: ignore[method-assign]
 
@@ -46,14 +46,14 @@ def unknown_is_aborted() -> None:
     transact = KafkaSink.transact
     calls = [0]
 
-    def forgetful(self: KafkaSink, step: Step) -> Ended:
-        ended = transact(self, step)
+    def forgetful(self: KafkaSink, step: Step, *more: Any) -> Ended:
+        ended = transact(self, step, *more)
         calls[0] += 1
         if calls[0] % 5 == 0 and ended.outcome is Outcome.COMMITTED:
             return Ended(Outcome.ABORTED, {}, "the answer was lost")
         return ended
 
-    KafkaSink.transact = forgetful  # type: ignore[method-assign]
+    KafkaSink.transact = forgetful  # type: ignore[method-assign,assignment]
 
 
 def no_renewal(self: Any) -> None:
@@ -204,14 +204,14 @@ def stuck_commit() -> None:
 
     flag, transact, calls = Path(sys.argv[2]).parent / "stuck", KafkaSink.transact, [0]
 
-    def stuck(self: KafkaSink, step: Step) -> Ended:
+    def stuck(self: KafkaSink, step: Step, *more: Any) -> Ended:
         calls[0] += 1
         if calls[0] == 5 and not flag.exists():
             flag.write_text("")
             time.sleep(600)
-        return transact(self, step)
+        return transact(self, step, *more)
 
-    KafkaSink.transact = stuck  # type: ignore[method-assign]
+    KafkaSink.transact = stuck  # type: ignore[method-assign,assignment]
 
 
 def _scoring(before: Any) -> None:

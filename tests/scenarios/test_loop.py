@@ -26,7 +26,6 @@ from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, 
 from tests.scenarios import twin
 from tests.scenarios.twin import (
     TPS,
-    AtOnce,
     Log,
     TwinChangelog,
     TwinContracts,
@@ -107,7 +106,9 @@ def test_a_hold_that_lasts_becomes_an_alarm() -> None:
         live(log, contracts=contracts)
     waited = [(line["log_level"], line["seconds"], line["at"]) for line in said if line["event"] == "held"]
     assert {f"{LANE}[0] 0"} == {at for _, _, at in waited}
-    assert all((level == "error") == (seconds > HOLD_ALARM_S) for level, seconds, _ in waited)
+    assert all(
+        (level == "error") == (seconds > HOLD_ALARM_S) for level, seconds, _ in waited if seconds != HOLD_ALARM_S
+    )
     assert {"warning", "error"} == {level for level, _, _ in waited}
 
 
@@ -138,7 +139,7 @@ def test_only_the_record_that_the_broker_blames_is_refused(ahead: bool) -> None:
 def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
     """The trace names each alone before it names the batch; what comes of the trial is thrown away."""
     log, notes = Log(numbered(sent(f"r{number}") for number in range(16))), list[str]()
-    note = lambda coordinates, _: notes.append(coordinates)  # noqa: E731
+    note = lambda coordinates, _: notes.extend([coordinates] if coordinates else [])  # noqa: E731
     partition = log.requests[0][1].partition
     suspects = [offset for offset, one in log.requests if one.partition == partition][1:3]
     tp = TP(LANE, partition)
@@ -153,7 +154,7 @@ def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
 
 
 def test_what_is_read_ahead_is_traced_beside_what_is_worked_on() -> None:
-    """Each batch is named as read ahead, then as worked on, then as nothing; an abort takes what was read ahead back."""
+    """Each batch is named as read ahead, then as worked on, which it is once it is begun; an abort takes back what was read ahead."""
     log, places = Log(numbered(sent(f"r{number}", partition=0) for number in range(12))), {False: "", True: ""}
     seen: list[tuple[str, str]] = []
 
@@ -163,8 +164,11 @@ def test_what_is_read_ahead_is_traced_beside_what_is_worked_on() -> None:
 
     live(log, ["COMMIT", "ABORT"], loop_class=partial(Loop, note=note), ahead=True)
     first, second, third = (f"{LANE}[0] {begin}..{begin + 3}" for begin in (0, 4, 8))
-    assert [(first, ""), (first, second), ("", second), (second, second), (second, ""), (second, third)] == seen[:6]
-    assert [("", third), ("", ""), (second, ""), (second, third)] == seen[6:10]
+    changes = [one for one, before in zip(seen, [("", ""), *seen], strict=False) if one != before]
+    begun = [(first, ""), ("", ""), ("", second), (second, second), (second, third)]
+    assert begun == changes[:5]
+    assert [("", third), (third, third), ("", third), ("", ""), (second, "")] == changes[5:10]
+    assert ("", "") == changes[-1]
     assert 12 == len(log.kinds())
 
 
@@ -200,7 +204,7 @@ def test_only_a_full_batch_is_followed_by_reading_ahead() -> None:
             return got
 
     edges = Edges(Watched(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
-    loop = looped(log, edges, beside=AtOnce)
+    loop = looped(log, edges, ahead=True)
     polled = []
     for _ in range(4):
         loop.turn()
@@ -212,14 +216,15 @@ def test_progress_does_not_count_what_was_read_ahead() -> None:
     """What nobody has worked on yet is still to come, and an error that waits for its turn is nobody else's."""
     log = Log(numbered(sent(f"r{number}", partition=0) for number in range(12)))
     edges = Edges(TwinSource(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
-    loop = looped(log, edges, beside=AtOnce)
+    loop = looped(log, edges, ahead=True)
     loop.turn()
     loop.turn()
     assert (4, 12) == loop.progress()[TP(LANE, 0)]
-    assert (8, 12) == edges.source.progress()[TP(LANE, 0)]
+    assert (12, 12) == edges.source.progress()[TP(LANE, 0)]
     edges.source.poll = _denied  # type: ignore[method-assign]
-    loop.turn()
-    assert {8} == {position for position, _ in loop.progress().values()} - {0}
+    for position in (8, 12):
+        loop.turn()
+        assert {position} == {position for position, _ in loop.progress().values()} - {0}
     with pytest.raises(SetupError, match="denied"):
         loop.turn()
 
@@ -394,9 +399,9 @@ def test_batches_begin_small_shrink_when_a_score_is_slow_and_grow_again() -> Non
     seconds = iter([0.1] * 2 + [3.0] + [0.1] * 1_000)
 
     class Watched(Loop):
-        def _finish(self, batch: Batch, step: Step) -> None:
+        def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
             sizes.append(batch.size)
-            super()._finish(batch, step)
+            super()._finish(batch, step, more=more)
 
         def _pace(self, score_s: float) -> None:
             super()._pace(next(seconds))

@@ -42,6 +42,7 @@ class Mutant(NamedTuple):
     moved: int = 0
     """So far are the committed offsets put back once everything is answered; then a worker starts anew."""
     records: int = 4
+    ahead: bool = False
     contracts: Callable[[], TwinContracts] = lambda: TwinContracts(SNAPSHOT)
 
 
@@ -54,11 +55,11 @@ def state_before_commit(patch: Patch) -> None:
     """The local state runs ahead of the log."""
     finish = Loop._finish
 
-    def early(self: Loop, batch: Batch, step: Step) -> None:
+    def early(self: Loop, batch: Batch, step: Step, **more: Any) -> None:
         for partition, puts in step.puts.items():
             (_, end) = self._edges.changelog.bounds([partition])[partition]
             self._edges.store.apply(partition, puts, Checkpoint(self._fold.app.changelog_id, end - 1))
-        finish(self, batch, step)
+        finish(self, batch, step, **more)
 
     patch.setattr(Loop, "_finish", early)
 
@@ -66,7 +67,7 @@ def state_before_commit(patch: Patch) -> None:
 def unknown_is_aborted(patch: Patch) -> None:
     """What may be committed is done again."""
 
-    def finish(self: Loop, batch: Batch, step: Step) -> None:
+    def finish(self: Loop, batch: Batch, step: Step, **_: Any) -> None:
         ended = self._edges.sink.transact(step)
         if ended.outcome is Outcome.COMMITTED:
             self._apply(step, ended)
@@ -211,6 +212,28 @@ def window_never_ends(patch: Patch) -> None:
     )
 
 
+def step_on_its_way_ignored(patch: Patch) -> None:
+    """A batch is begun with what the state knows, which is not yet what the step before it changes."""
+    patch.setattr(scoring, "_put", lambda *_: {})
+
+
+def begun_survives_an_abort(patch: Patch) -> None:
+    """What was taken ahead is worked on although the batch before it was aborted."""
+    rewind = Loop._rewind
+
+    def stubborn(self: Loop, batch: Batch, ended: Ended) -> None:
+        ahead = self._ahead
+        rewind(self, batch, ended)
+        self._ahead = ahead
+
+    patch.setattr(Loop, "_rewind", stubborn)
+
+
+def abort_forgets_what_was_ahead(patch: Patch) -> None:
+    """After an abort only the batch itself is read again."""
+    patch.setattr(Loop, "_firsts", lambda _, batch=None: {} if batch is None else loop_room._firsts(batch))
+
+
 GOOD = [sent(f"g{number}") for number in range(12)]
 TWICE = [*GOOD, *GOOD]
 FIRST = sent("again")
@@ -245,6 +268,15 @@ MUTANTS = [
         wrong_partition_accepted, "TWICE_SCORED", [sent("astray", partition=0), sent("astray", partition=1)], records=1
     ),
     Mutant(repeats_in_a_batch_missed, "TWICE_SCORED", [FIRST, FIRST, FIRST], records=100),
+    Mutant(step_on_its_way_ignored, "TWICE_SCORED", [*GOOD[:4], *GOOD[:4], *GOOD[:4]], ahead=True),
+    Mutant(begun_survives_an_abort, "LOST", GOOD, ["ABORT"], ahead=True),
+    Mutant(
+        abort_forgets_what_was_ahead,
+        "LOST",
+        [sent(f"p{number}", partition=number // 4 % 2) for number in range(16)],
+        ["ABORT"],
+        ahead=True,
+    ),
     Mutant(outage_refuses, "ANSWER_DIFFERS", GOOD, ["ABORT"] * 3),
     Mutant(window_never_ends, "ANSWER_DIFFERS", [sent("old", append_ms=1_000), sent("old", append_ms=12_000)]),
 ]
@@ -259,6 +291,7 @@ def violations(mutant: Mutant, expected: Any, requests: Sequence[Sent], *, attac
             mutant.script if attack else (),
             lose_state=mutant.lose_state and attack,
             records=mutant.records if attack else 100,
+            ahead=mutant.ahead and attack,
             contracts=mutant.contracts() if attack else TwinContracts(SNAPSHOT),
         )
         if attack and mutant.moved:

@@ -10,10 +10,10 @@ from typing import Any
 from streams.contracts import Pair, Snapshot
 from streams.errors import OutcomeUnknown
 from streams.frames import frame_put
-from streams.loop import Got, Loop
+from streams.loop import Loop
 from streams.pipeline import App
 from streams.ports import Assignment, Edges, Observer
-from streams.records import TP, Batch, Checkpoint, Ended, Frame, Lease, Outcome, Put, Step
+from streams.records import TP, Batch, Checkpoint, Ended, Floats, Frame, Lease, Outcome, Put, Step
 from streams.scoring import Scoring
 from streams.state.memory import MemoryStore
 from tests.pipeline.world import LANE, PARTITIONS, SNAPSHOT, AmountModel, Sent, app, batch, decode_step
@@ -135,11 +135,22 @@ class TwinSink:
     """Ends each transaction as its script says: ABORT, UNKNOWN (committed or not), DIE (before or after), BLAME."""
 
     renewals = 0
+    late = True
 
     def __init__(self, log: Log, script: Iterator[str], blamed: frozenset[tuple[int, int]] = frozenset()) -> None:
         self.log, self.script, self.blamed = log, script, blamed
 
-    def transact(self, step: Step) -> Ended:
+    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+        """Every other time, what is done meanwhile is done when the end is in the log already."""
+        self.late = not self.late
+        if meanwhile is not None and not self.late:
+            meanwhile()
+        ended = self._ended(step)
+        if meanwhile is not None and self.late:
+            meanwhile()
+        return ended
+
+    def _ended(self, step: Step) -> Ended:
         fate = next(self.script, "COMMIT")
         payloads = {origin for origin, record in decode_step(step, self.log.app) if record["kind"] != "UNPRODUCIBLE"}
         if payloads & self.blamed:
@@ -197,21 +208,13 @@ class TwinContracts:
 
 
 class AtOnce:
-    """A call beside others, made and over before anything else is: the poll of the next batch comes before all that the worker
-    does with this one. (One that is made last of all is no other than without reading ahead.)
-    """
+    """A call beside others, made and over before anything else is."""
 
-    def __init__(self, call: Callable[[], Got]) -> None:
-        self._ended: Got | Exception
-        try:
-            self._ended = call()
-        except Exception as error:  # noqa: BLE001 - whoever waits gets it
-            self._ended = error
+    def __init__(self, call: Callable[[Floats], Floats], matrix: Floats) -> None:
+        self._scores = call(matrix)
 
-    def result(self) -> Got:
-        if isinstance(self._ended, Exception):
-            raise self._ended
-        return self._ended
+    def result(self) -> Floats:
+        return self._scores
 
 
 LoopClass = Callable[..., Loop]
@@ -248,7 +251,7 @@ def live(
 ) -> MemoryStore:
     """Run workers, one after the other, until every request is committed; a death or an unknown outcome starts the next.
 
-    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk; with `ahead` batches are read ahead.
+    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk; with `ahead` batches are taken ahead.
     """
     store, fates, turns = MemoryStore(), iter(script), 0
     contracts = contracts or TwinContracts()
@@ -257,7 +260,7 @@ def live(
         source = TwinSource(log, moves)
         sink, changelog = TwinSink(log, fates, blamed), TwinChangelog(log)
         edges = Edges(source, sink, store, changelog, contracts, observer or Observer())
-        more = {"beside": AtOnce if ahead else None, "clock": lambda: next(ticks)}
+        more = {"ahead": ahead, "clock": lambda: next(ticks) / 2}
         loop = looped(log, edges, loop_class, records=records, **more)
         try:
             loop.turn()  # a worker recovers even if the one before it left nothing to do
@@ -273,7 +276,7 @@ def live(
 
 def scoring(log: Log, edges: Edges) -> Scoring:
     """Return the scorer's fold over some edges."""
-    return Scoring(log.app, AmountModel(), edges.store, edges.observer)
+    return Scoring(log.app, AmountModel(), edges.store, edges.observer, AtOnce)
 
 
 def folded(log: Log) -> dict[int, dict[bytes, bytes]]:
