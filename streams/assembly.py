@@ -148,8 +148,8 @@ def wired(
         max_poll_ms=limits.max_poll_ms,
         queue_kbytes=limits.queue_kbytes,
     )
-    store, log = RocksStore(slot.directory / "store"), KafkaChangelog(settings.kafka, changelog)
-    return Edges(source, sink, store, log, registry, observer)
+    store = RocksStore(slot.directory / "store", partitions=settings.partitions)
+    return Edges(source, sink, store, KafkaChangelog(settings.kafka, changelog), registry, observer)
 
 
 def contracts(settings: Settings, model: Loaded) -> Registry:

@@ -76,7 +76,7 @@ class Slot:
         """Leave a trace of what is being worked on, or read ahead: the supervisor reads both if this process dies.
 
         Coordinates are `topic[partition] first..last`, separated by `, `; what does not fit is cut off. Each of the two has a
-        place of its own, and may have a thread of its own.
+        place of its own.
         """
         trace = coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES)
         os.pwrite(self._progress, trace, PROGRESS_BYTES if ahead else 0)

@@ -37,21 +37,28 @@ CHECKPOINT = b"c"
 _CHECKPOINT = struct.Struct(">B16sIq")
 """Format, topic id, partition (a directory may have been moved), offset."""
 FORMAT = 1
+MERGED = 8
+"""So many tables in memory are written as one file."""
+TABLE_BYTES = (64 << 10, 2 << 20)
+"""How small and how large such a table may be."""
 CORRUPT, FULL = "Corruption", "No space left"
 """RocksDB's own words in the errors that decide what happens next."""
 
 
 class RocksStore:
-    """A `Store` in `directory`, one sub-directory for each partition.
+    """A `Store` in `directory`, one sub-directory for each partition; `partitions` of them at most will be open at once.
 
     Nothing is ever dropped here: what the changelog has forgotten goes when the partition is restored in full. RocksDB's
     own time-to-live must not be used: its compaction filter dropped live entries after a kill, and a store that answers
     «not seen» for what it has seen makes a request scored twice.
     """
 
-    def __init__(self, directory: Path, *, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, directory: Path, *, partitions: int = 4, cache_bytes: int = 64 << 20, write_bytes: int = 64 << 20
+    ) -> None:
         self._directory = directory
         self._cache = Cache(cache_bytes)
+        self._table_bytes = min(max(write_bytes // (MERGED * partitions), TABLE_BYTES[0]), TABLE_BYTES[1])
         self._budget = WriteBufferManager(write_bytes, False)
         self._open: dict[int, Rdict] = {}
         directory.mkdir(parents=True, exist_ok=True)
@@ -179,10 +186,11 @@ class RocksStore:
         options.create_if_missing(True)
         options.set_block_based_table_factory(table)
         options.set_write_buffer_manager(self._budget)
-        # what is sorted in memory is small, since each change looks for its place there; eight of these become one file
-        options.set_write_buffer_size(2 << 20)
-        options.set_min_write_buffer_number_to_merge(8)
-        options.set_max_write_buffer_number(16)
+        # each change looks for its place in a table in memory: small ones, many of which become one file. Those that wait for
+        # that are no part of the budget, so their size is a matter of how many partitions there are
+        options.set_write_buffer_size(self._table_bytes)
+        options.set_min_write_buffer_number_to_merge(MERGED)
+        options.set_max_write_buffer_number(2 * MERGED)
         options.set_allow_concurrent_memtable_write(False)
         # without a filter on the memtable a miss searches it: 2.6 µs instead of 0.7
         options.set_memtable_prefix_bloom_ratio(0.1)

@@ -9,8 +9,9 @@ What is one action here, and why that hides nothing:
   - AddPartitions and Produce: each log gets one record a transaction, so the broker's check between them always passes.
   - EndTxn's decision and the marker in the results: nobody but a reader reads them. Markers in the changelog and in
     the offsets are actions of their own: recovery reads both, one after the other.
-  - a poll, and all until the transaction begins. A worker polls its next batch while it works on one: then its lease is older than
-    here, and it learns of a rebalance sooner. Both only take away what it may do.
+  - a poll, and all until the transaction begins. A worker polls its next batches, and begins them, while a transaction is on its
+    way: then their leases are older than here, it learns of a rebalance sooner, and what it has begun it drops unless that
+    transaction is committed. All three only take away what it may do.
   - a restore: what it has read when it is killed is a prefix of what it would have read, and so is its next begin.
   - an EndTxn that is answered at once; one that is not costs one of `Faults.delays`, and its retry another.
 An EndTxn of an older epoch is refused whenever it comes; it is taken out of the network when the epoch is bumped.
