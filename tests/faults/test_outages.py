@@ -37,25 +37,28 @@ def test_a_score_that_never_returns_ends_the_worker(stack: Stack, unique: str, t
         app.stop()
 
 
-def test_a_record_that_kills_its_worker_is_set_aside(stack: Stack, unique: str, tmp_path: Path) -> None:
-    """A model whose native code dies over one request, in the middle of others: it is refused, all others are answered, and no
-    slot stays down. A refusal is no answer: asked again in other words, it is scored.
+@pytest.mark.parametrize("many", [100, 8_000])
+def test_a_record_that_kills_its_worker_is_set_aside(stack: Stack, unique: str, tmp_path: Path, many: int) -> None:
+    """A model whose native code dies over one request, in the middle of others, or of a backlog, where another thread is in the
+    model and batches are taken ahead: it is refused, all others are answered, and no slot stays down. A refusal is no answer:
+    asked again in other words, it is scored.
     """
+    deadly = many * 2 // 5
     app = Application(stack, unique, tmp_path, partitions=4, more=QUICK)
     try:
         supervisor = app.supervise(2, mutant="deadly-number")
         app.ask(f"r{number}" for number in range(100))
         app.drained()
         app.send(
-            (f"s{number}".encode(), app.value(f"s{number}", delay=DEADLY if number == 40 else 5.0))
-            for number in range(100)
+            (f"s{number}".encode(), app.value(f"s{number}", delay=DEADLY if number == deadly else 5.0))
+            for number in range(many)
         )
         app.drained(120)
         (told,) = [answer for answer in app.terminals() if answer["kind"] == "POISON_PILL"]
-        assert ("s40", "Worker after worker died") == (told["request_id"], told["sentence"][:24])
-        app.send([(b"s40", app.value("s40", delay=5.0))])
+        assert (f"s{deadly}", "Worker after worker died") == (told["request_id"], told["sentence"][:24])
+        app.send([(f"s{deadly}".encode(), app.value(f"s{deadly}", delay=5.0))])
         app.drained()
-        assert dict(app.kinds()) == {"SCORED": 200, "POISON_PILL": 1}
+        assert dict(app.kinds()) == {"SCORED": 100 + many, "POISON_PILL": 1}
         assert "a record is refused" in app.log("supervisor-s")
         assert supervisor.poll() is None
         assert "stays down" not in app.log("supervisor-s")
