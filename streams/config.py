@@ -151,7 +151,7 @@ class Dedupe(Section):
 class BatchLimits(Section):
     """`[batch]`: when a batch closes: by count, or by age."""
 
-    records: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    records: Annotated[int, Field(ge=1, le=100_000)] = 20_000
     age_ms: Annotated[int, Field(ge=1, le=1_000)] = 10
 
 
