@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from streams.dev import Stack, apicurio, broker, down, logs, state, status
-from streams.dev.artifacts import BROKER, REGISTRY, Artifact, Coordinate, cache_folder, intact, pom, provide
+from streams.dev.artifacts import BROKER, REGISTRY, Artifact, Coordinate, _unpack, cache_folder, intact, pom, provide
 from streams.dev.folders import create, locked, require_room
 from streams.dev.java import find_java, major_version
 from streams.dev.ports import HOST, free_ports
@@ -485,3 +486,16 @@ def test_every_constraint_pins_and_every_dependency_is_pinned() -> None:
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_archives_are_unpacked_where_python_has_no_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12's Python is 3.11.2; filters came with 3.11.4."""
+    (tmp_path / "inner").write_text("held")
+    with tarfile.open(tmp_path / "outer.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "inner", "inner")
+    (tmp_path / "inner").unlink()
+    extract = tarfile.TarFile.extractall
+    monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda tar, path: extract(tar, path))
+    _unpack(tmp_path)
+    assert ["inner"] == [path.name for path in tmp_path.iterdir()]

@@ -104,7 +104,7 @@ def _ratios(runs: Sequence[Result]) -> list[str]:
         if other != ours:
             ratios = [round(mine / one, 2) for mine, one in zip(found[workers, ours], its, strict=True)]
             lines.append(
-                f"- with {workers}, {ours} is {_spread(ratios)} times as fast as {other}, in pairs of neighbouring runs"
+                f"- with {workers} worker{'s' * (workers > 1)}, {ours} is {_spread(ratios)} times as fast as {other}, in pairs of neighbouring runs"
             )
     return lines if lines[1:] else []
 

@@ -49,7 +49,7 @@ def test_a_small_run(stack: Stack, unique: str, tmp_path: Path) -> None:
     other = {**run, "system": "another", "results_per_s": 2 * found["results_per_s"]}
     page = report.page([{"environment": {"date": "today"}, "requests": REQUESTS, "runs": [run, other, run, other]}])
     assert f"| answeronce | 1 | 2 | {found['results_per_s']:,} (" in page
-    assert "- with 1, answeronce is 0.5 (0.5 to 0.5) times as fast as another" in page
+    assert "- with 1 worker, answeronce is 0.5 (0.5 to 0.5) times as fast as another" in page
 
 
 def test_a_small_run_of_the_monitor(stack: Stack, tmp_path: Path) -> None:
