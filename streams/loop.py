@@ -11,7 +11,7 @@ Whatever ends otherwise than `committed` or `aborted` ends the process: crash-on
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -136,26 +136,25 @@ class Loop:
     def progress(self) -> Mapping[TP, tuple[int, int]]:
         """Return (next offset to work on, end) of each partition that is read, as `Source.progress` does."""
         progress = dict(self._edges.source.progress())
-        return progress | {tp: (first, progress[tp][1]) for tp, first in self._firsts().items() if tp in progress}
+        firsts = _firsts(self._polled_ahead())
+        return progress | {tp: (first, progress[tp][1]) for tp, first in firsts.items() if tp in progress}
 
     def _next(self) -> Assignment | Fetched:
         """Return what is to be worked on, and begun."""
-        if not self._ahead:
+        taken = bool(self._ahead)
+        if not taken:
             self._retry_holds()
             self._ahead.append(self._poll())
         got = self._ahead.popleft()
         if isinstance(got, Stop):
             raise got
-        if isinstance(got, Assignment):
-            self._note("", True)
-            self._note("", False)
-            return got
-        if not got.polled.size:
+        if isinstance(got, Assignment) or not got.polled.size:
             return got
         if self._trial:
             self._try(got.polled)
         self._note(got.at, False)
-        self._note("".join(one.at for one in self._ahead if isinstance(one, Fetched)), True)
+        if taken:
+            self._note("".join(one.at for one in self._ahead if isinstance(one, Fetched)), True)
         return got if got.decide is not None else self._begun(got._replace(rows=self._read(got.polled)))
 
     def _poll(self) -> Assignment | Fetched:
@@ -191,19 +190,20 @@ class Loop:
         self._retry_holds()
         got = self._poll()
         if isinstance(got, Assignment):
-            self._ahead.clear()  # its lease is old; recovery says where to go on
+            self._drop_ahead()  # its lease is old; recovery says where to go on
         elif got.polled.size:
             self._note(got.at, True)
-            got = got._replace(rows=read(got.polled, self._edges.contracts.snapshot(), self._fold.app))
-            self._observer.passed(Stage.READ)
+            got = got._replace(rows=self._read(got.polled, ask=False))
         self._ahead.append(got)
 
-    def _firsts(self, batch: Batch | None = None) -> dict[TP, int]:
-        """Return the first offset of each topic-partition that is worked on, a batch and all that was taken ahead."""
-        firsts: dict[TP, int] = {}
-        for one in reversed([batch, *(ahead.polled for ahead in self._ahead if isinstance(ahead, Fetched))]):
-            firsts |= _firsts(one) if one is not None else {}
-        return firsts
+    def _drop_ahead(self) -> None:
+        """Throw away the batches that were taken ahead; what was met instead keeps its turn."""
+        self._ahead = deque(one for one in self._ahead if not isinstance(one, Fetched))
+        self._note("", False)
+        self._note("", True)
+
+    def _polled_ahead(self) -> list[Batch]:
+        return [one.polled for one in self._ahead if isinstance(one, Fetched)]
 
     def _try(self, batch: Batch) -> None:
         """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
@@ -219,11 +219,11 @@ class Loop:
                     self._fold.begin(rows, None)()
         self._trial = {tp: left for tp, left in self._trial.items() if left}
 
-    def _read(self, batch: Batch) -> Rows:
+    def _read(self, batch: Batch, *, ask: bool = True) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
         contracts, app = self._edges.contracts, self._fold.app
         rows = read(batch, contracts.snapshot(), app)
-        if rows.unknown and contracts.resolve(rows.unknown):
+        if ask and rows.unknown and contracts.resolve(rows.unknown):
             rows = read(batch, contracts.snapshot(), app)
         if batch.size:
             self._observer.passed(Stage.READ)
@@ -286,13 +286,11 @@ class Loop:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
             self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1]))
             self._aborts += 1
-        for tp in _firsts(batch):
+        for tp in _firsts([batch]):
             # its hold began behind this batch; the records between are unanswered now, and it will be found again
             self._held.pop(tp, None)
-        firsts = self._firsts(batch)
-        self._ahead = deque(one for one in self._ahead if not isinstance(one, Fetched))
-        self._note("", False)
-        self._note("", True)
+        firsts = _firsts([batch, *self._polled_ahead()])
+        self._drop_ahead()
         if not self._ahead:  # else recovery says where to go on, or nobody goes on
             self._edges.source.resume(firsts)
 
@@ -356,6 +354,6 @@ def _coordinates(batch: Batch) -> str:
     return ", ".join(f"{tp} {offsets[0]}..{offsets[-1]}" for tp, offsets in offsets_of(batch).items())
 
 
-def _firsts(batch: Batch) -> dict[TP, int]:
-    """Return the first offset of each topic-partition that the batch has rows of."""
-    return {tp: offsets.start for tp, offsets in offsets_of(batch).items()}
+def _firsts(batches: Sequence[Batch]) -> dict[TP, int]:
+    """Return the first offset of each topic-partition that some batches, in their order, have rows of."""
+    return {tp: offsets.start for batch in reversed(batches) for tp, offsets in offsets_of(batch).items()}

@@ -102,15 +102,14 @@ class Scoring:
     def _seen(self, rows: Rows) -> dict[int, bytes]:
         """Ask each partition's store once for the identities of its rows; return the values of those that it knows."""
         batch, identity, seen = rows.batch, rows.identity, dict[int, bytes]()
-        nobody = b"" in identity
+        some_unread = b"" in identity
         partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
         for partition in np.unique(partitions).tolist():
             asked = np.flatnonzero(partitions == partition).tolist()
-            if nobody:
+            if some_unread:
                 asked = [row for row in asked if identity[row]]
             values = self._store.get(partition, [identity[row] for row in asked])
-            if values.count(None) < len(values):
-                seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
+            seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
         return seen
 
 

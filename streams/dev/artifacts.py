@@ -175,10 +175,9 @@ def _run_maven(artifact: Artifact, project: Path, files: Path, java: Path) -> No
 
 def _unpack(files: Path) -> None:
     """Replace archives by what they hold."""
-    safely = (
-        {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    )  # Python has it since 3.11.4, Debian 12 3.11.2
+    # Python has filters since 3.11.4; Debian 12's is 3.11.2
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     for archive in files.glob("*.tar.gz"):
         with tarfile.open(archive) as tar:
-            tar.extractall(files, **safely)  # type: ignore[arg-type]
+            tar.extractall(files, **safely)  # type: ignore[arg-type]  # of a dictionary only the values' type is known
         archive.unlink()

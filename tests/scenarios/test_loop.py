@@ -103,12 +103,10 @@ def test_a_hold_that_lasts_becomes_an_alarm() -> None:
     log = Log(numbered([Sent(late[:4] + b"\x63" + late[5:], b"late", partition=0)]))
     contracts = TwinContracts(later={(LANE, 99): Reading(CONTRACT, CONTRACT)}, after=90)
     with capture_logs() as said:
-        live(log, contracts=contracts)
+        live(log, contracts=contracts, tick_s=1.0)
     waited = [(line["log_level"], line["seconds"], line["at"]) for line in said if line["event"] == "held"]
     assert {f"{LANE}[0] 0"} == {at for _, _, at in waited}
-    assert all(
-        (level == "error") == (seconds > HOLD_ALARM_S) for level, seconds, _ in waited if seconds != HOLD_ALARM_S
-    )
+    assert all((level == "error") == (seconds > HOLD_ALARM_S) for level, seconds, _ in waited)
     assert {"warning", "error"} == {level for level, _, _ in waited}
 
 
@@ -139,7 +137,7 @@ def test_only_the_record_that_the_broker_blames_is_refused(ahead: bool) -> None:
 def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
     """The trace names each alone before it names the batch; what comes of the trial is thrown away."""
     log, notes = Log(numbered(sent(f"r{number}") for number in range(16))), list[str]()
-    note = lambda coordinates, _: notes.extend([coordinates] if coordinates else [])  # noqa: E731
+    note = lambda coordinates, _: notes.append(coordinates)  # noqa: E731
     partition = log.requests[0][1].partition
     suspects = [offset for offset, one in log.requests if one.partition == partition][1:3]
     tp = TP(LANE, partition)

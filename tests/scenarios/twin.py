@@ -248,10 +248,12 @@ def live(
     observer: Observer | None = None,
     turns_max: int = 400,
     ahead: bool = False,
+    tick_s: float = 0.5,
 ) -> MemoryStore:
     """Run workers, one after the other, until every request is committed; a death or an unknown outcome starts the next.
 
-    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk; with `ahead` batches are taken ahead.
+    `script` tells how each transaction ends; `lose_state` gives every worker an empty disk; with `ahead` batches are taken ahead;
+    whoever looks at the clock finds it `tick_s` later.
     """
     store, fates, turns = MemoryStore(), iter(script), 0
     contracts = contracts or TwinContracts()
@@ -260,7 +262,7 @@ def live(
         source = TwinSource(log, moves)
         sink, changelog = TwinSink(log, fates, blamed), TwinChangelog(log)
         edges = Edges(source, sink, store, changelog, contracts, observer or Observer())
-        more = {"ahead": ahead, "clock": lambda: next(ticks) / 2}
+        more = {"ahead": ahead, "clock": lambda: next(ticks) * tick_s}
         loop = looped(log, edges, loop_class, records=records, **more)
         try:
             loop.turn()  # a worker recovers even if the one before it left nothing to do
