@@ -173,7 +173,6 @@ class Loop:
 
         One that needs to ask the registry is read again at its turn: nobody is to wait for that here.
         """
-        self._observer.passed(Stage.TRANSACT)
         try:
             if not self._ahead:
                 self._read_ahead()
@@ -239,10 +238,9 @@ class Loop:
 
     def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
         self._watch(self._transact_s)
-        meanwhile = partial(self._take_ahead, step) if more and self._takes_ahead and not self._trial else None
-        ended = self._edges.sink.transact(step, meanwhile)
+        ended = self._edges.sink.transact(step, partial(self._handed_over, step, more))
         self._observer.transacted(step, ended.outcome, batch if batch.size else None)
-        self._observer.passed(Stage.TRANSACT)
+        self._observer.passed(Stage.COMMIT)
         if ended.outcome is Outcome.COMMITTED:
             self._apply(step, ended)
             self._observer.passed(Stage.APPLY)
@@ -253,6 +251,12 @@ class Loop:
             raise OutcomeUnknown(
                 f"a transaction's outcome is unknown ({ended.error}); restart and recover from the log"
             )
+
+    def _handed_over(self, step: Step, more: bool) -> None:
+        """Use the time until the transaction has ended, in which the broker is at work."""
+        self._observer.passed(Stage.PRODUCE)
+        if more and self._takes_ahead and not self._trial:
+            self._take_ahead(step)
 
     def _apply(self, step: Step, ended: Ended) -> None:
         """Repeat the committed transaction locally; only a restart can tell how far a failed one came."""

@@ -72,7 +72,7 @@ class Sink(Protocol):
     def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
         """Do the step in one transaction. Never raises for what the broker answers: the outcome says it.
 
-        `meanwhile` is called at most once, when everything is handed over: another thread waits for the end.
+        `meanwhile` is called when everything is handed over, if it comes to that: another thread waits for the end.
         """
 
 
@@ -209,8 +209,10 @@ class Stage(StrEnum):
     SCORE = "score"
     """Scoring; of what another thread scored, what was still to be waited for."""
     SETTLE = "settle"
-    TRANSACT = "transact"
-    """Where batches are taken ahead meanwhile it is told twice: when all is handed over, and when what was left is waited for."""
+    PRODUCE = "produce"
+    """Handing a transaction's records over to the client."""
+    COMMIT = "commit"
+    """Waiting for the transaction's end; what is taken ahead meanwhile counts for its own stages."""
     APPLY = "apply"
     REWIND = "rewind"
     """Going back to the first request of an aborted transaction, the wait before the next attempt included."""

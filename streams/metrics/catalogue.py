@@ -73,7 +73,8 @@ class Metric(StrEnum):
         "answeronce_stage_seconds",
         "histogram",
         "seconds",
-        "What the loop's time goes into; the stages leave no gap. `poll` is the waiting for requests.",
+        "What the loop's time goes into; the stages leave no gap. `poll` is the waiting for requests, `commit` the waiting for "
+        "the broker, less what was done meanwhile.",
         "stage",
     )
     BATCH = (

@@ -141,3 +141,19 @@ def test_a_directory_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     assert again.open(0) is None
     assert (tmp_path / "p00000.broken").is_dir()
     assert Checkpoint(LOG, 1) == again.open(1)
+
+
+def test_tables_in_memory_stay_within_their_budget(tmp_path: Path) -> None:
+    """However many partitions share it, all of them written to; while some are being written as files, as many again may fill."""
+    partitions, budget = 8, 4 << 20
+    store = RocksStore(tmp_path, partitions=partitions, write_bytes=budget)
+    most = 0
+    for partition in range(partitions):
+        store.open(partition)
+    for number in range(120):
+        puts = [(b"d%d %d" % (number, key), bytes(100)) for key in range(100)]
+        for partition in range(partitions):
+            store.apply(partition, puts, Checkpoint(LOG, number))
+        tables = (database.property_int_value("rocksdb.cur-size-all-mem-tables") for database in store._open.values())
+        most = max(most, sum(size or 0 for size in tables))
+    assert budget / 2 < most < 2 * budget

@@ -92,7 +92,7 @@ def test_a_turn_s_stages_are_told_in_their_order() -> None:
     """An abort goes back and the same way again."""
     log, meter = Log(numbered([sent("a"), sent("b")])), Told()
     live(log, ["ABORT"], observer=meter)
-    way = [Stage.READ, Stage.LOOKUP, Stage.PLAN, Stage.SCORE, Stage.SETTLE, Stage.TRANSACT]
+    way = [Stage.READ, Stage.LOOKUP, Stage.PLAN, Stage.SCORE, Stage.SETTLE, Stage.PRODUCE, Stage.COMMIT]
     assert [
         *(Stage.POLL, Stage.RECOVER),
         *(Stage.POLL, *way, Stage.REWIND),
