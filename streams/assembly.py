@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from platform import python_version
 from typing import NamedTuple
@@ -113,17 +113,24 @@ def assemble(settings: Settings, slot: Slot, observer: Observer) -> Parts:
 def open_sink(settings: Settings, group: str, changelog: str, slot: Slot, found: Mapping[str, Found]) -> KafkaSink:
     """Return a worker's sink; its predecessor in the slot is fenced. Raises: Unreachable."""
     limits = settings.limits
+    message_bytes_max, batch_bytes = sizes(found.values())
     sink = KafkaSink(
         settings.kafka,
         transactional_id=f"{group}.{slot.name}",
         changelog=changelog,
         transaction_ms=limits.transaction_ms,
         slow_commit_ms=limits.slow_commit_ms,
-        message_bytes=max(message_bytes(topic) for topic in found.values()),
-        batch_bytes=min(BATCH_BYTES, min(message_bytes(topic) for topic in found.values()) - BATCH_ROOM),
+        message_bytes=message_bytes_max,
+        batch_bytes=batch_bytes,
     )
     sink.open()
     return sink
+
+
+def sizes(topics: Collection[Found]) -> tuple[int, int]:
+    """Return how large records, and produce batches, may be for a producer that writes to some topics."""
+    bytes_max = [message_bytes(topic) for topic in topics]
+    return max(bytes_max), min(BATCH_BYTES, min(bytes_max) - BATCH_ROOM)
 
 
 def wired(

@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.beginning import monitor, unbegun
+from streams.assembly import sizes
+from streams.beginning import Reads, monitor, scorer, unbegun
 from streams.config import Effective, Settings, effective
 from streams.doctor import clock
 from streams.doctor.disk import try_disk
@@ -15,6 +16,8 @@ from streams.errors import OffsetsError, SetupError, Stop
 from streams.kafka.admin import Admin, Found
 from streams.kafka.partitioner import partition_of
 from streams.kafka.scan import scan
+from streams.kafka.sink import producer_settings
+from streams.kafka.source import consumer_settings
 from streams.kafka.trial import Written, try_reading, try_writing
 from streams.layers import FILE
 from streams.models.packages import describe, unaccepted
@@ -24,7 +27,15 @@ from streams.monitored import Subject
 from streams.records import TP
 from streams.registering import standing
 from streams.ticketing import asked
-from streams.topics import contradictions, monitor_contradictions, monitor_names, names, warnings
+from streams.topics import (
+    contradictions,
+    counting_contradictions,
+    monitor_contradictions,
+    monitor_names,
+    monitor_writes,
+    names,
+    warnings,
+)
 from streams.watching import judged
 
 TIMEOUT_S = 5.0
@@ -54,8 +65,8 @@ class Case:
 
     @cached_property
     def found(self) -> Mapping[str, Found]:
-        """The application's topics as they are."""
-        return self.admin.topics(names(self.settings))
+        """The application's topics as they are, those that only the monitor needs among them."""
+        return self.admin.topics([*names(self.settings), *monitor_names(self.settings)])
 
     @property
     def sources(self) -> list[TP]:
@@ -128,31 +139,62 @@ def _broker(case: Case) -> Iterator[Finding]:
 
 
 def _topics(case: Case) -> Iterator[Finding]:
-    wrong = contradictions(case.settings, case.found)
+    wrong = contradictions(case.settings, case.found) + counting_contradictions(case.settings, case.found)
     for line in wrong:
         yield Finding("FAIL", "topics", f"{line}. See `streams topics plan`", SetupError.code)
     if not wrong:
         for line in warnings(case.settings, case.found):
             yield Finding("warn", "topics", line)
-        yield Finding("ok", "topics", f"{len(case.found)} exist and contradict nothing")
+        yield Finding("ok", "topics", f"{len(set(names(case.settings)))} exist and contradict nothing")
+
+
+def _tried_reading(case: Case, reads: Reads) -> Iterator[tuple[TP, Stop | None]]:
+    """Fetch from every partition that a group reads, as its workers do; yield what came of it."""
+    limits = case.settings.limits
+    settings = consumer_settings(
+        case.settings.kafka,
+        group=reads.group,
+        instance=f"{reads.group}.doctor",
+        session_ms=limits.session_ms,
+        max_poll_ms=limits.max_poll_ms,
+        queue_kbytes=limits.queue_kbytes,
+    )
+    topics = *reads.topics, reads.changelog
+    tps = [TP(topic, number) for topic in topics for number in range(case.found[topic].partitions)]
+    starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "latest")
+    failed = try_reading(settings, {tp: max(starts[tp], ends[tp] - 1) for tp in tps})
+    return ((tp, failed.get(tp)) for tp in tps)
+
+
+def _tried_writing(case: Case, group: str, topics: Sequence[str]) -> Mapping[TP, Written | Stop]:
+    """Write to a partition of each topic that a group's workers write to, as they do, and abort it."""
+    message_bytes, batch_bytes = sizes([case.found[topic] for topic in topics])
+    settings = producer_settings(
+        case.settings.kafka,
+        transactional_id=f"{group}.doctor",
+        transaction_ms=case.settings.limits.transaction_ms,
+        message_bytes=message_bytes,
+        batch_bytes=batch_bytes,
+    )
+    return try_writing(settings, [TP(topic, 0) for topic in topics])
 
 
 def _reading(case: Case) -> Iterator[Finding]:
-    tps = [*case.sources, *(TP(case.settings.changelog, number) for number in range(case.settings.partitions))]
-    starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "latest")
-    failed = try_reading(case.settings.kafka, case.settings.group, {tp: max(starts[tp], ends[tp] - 1) for tp in tps})
+    tried = dict(_tried_reading(case, scorer(case.settings)))
+    failed = {tp: one for tp, one in tried.items() if one is not None}
     yield from _failures("reading", failed)
     if not failed:
         yield Finding(
-            "ok", "reading", f"{len(tps)} partitions of requests and changelog: a record or the end was fetched"
+            "ok", "reading", f"{len(tried)} partitions of requests and changelog: a record or the end was fetched"
         )
 
 
 def _writing(case: Case) -> Iterator[Finding]:
     settings = case.settings
     dlqs = [settings.dlq(lane.topic) for lane in settings.requests]
-    tps = [TP(topic, 0) for topic in (settings.results, settings.outcomes, *dlqs, settings.changelog)]
-    came = try_writing(settings.kafka, f"{settings.group}.doctor", tps)
+    counted = [] if settings.labels is None else [settings.features]
+    topics = [settings.results, settings.outcomes, *dlqs, settings.changelog, *counted]
+    came = _tried_writing(case, settings.group, topics)
     case.written = {tp: one for tp, one in came.items() if isinstance(one, Written)}
     failed = {tp: one for tp, one in came.items() if isinstance(one, Stop)}
     yield from _failures("writing", failed)
@@ -161,7 +203,7 @@ def _writing(case: Case) -> Iterator[Finding]:
         yield Finding(
             "ok",
             "writing",
-            f"transactional id {settings.group}.doctor was accepted; {len(tps)} topics took an empty record, within "
+            f"transactional id {settings.group}.doctor was accepted; {len(topics)} topics took an empty record, within "
             f"{slowest} ms, and all were aborted",
         )
 
@@ -173,12 +215,7 @@ def _clock(case: Case) -> Iterator[Finding]:
 def _offsets(case: Case) -> Iterator[Finding]:
     group, tps = case.settings.group, case.sources
     if not case.admin.may_read(group):
-        yield Finding(
-            "FAIL",
-            "offsets",
-            f"the broker says that it denies this user group {group}. Grant Read on it",
-            SetupError.code,
-        )
+        yield _denied("offsets", group)
         return
     committed = case.admin.committed(group, tps)
     missing = [tp for tp in tps if committed[tp] is None]
@@ -214,6 +251,11 @@ def _workers(case: Case) -> Iterator[Finding]:
     yield Finding("ok", "workers", text)
 
 
+def _denied(check: str, group: str) -> Finding:
+    text = f"the broker says that it denies this user group {group}. Grant Read on it"
+    return Finding("FAIL", check, text, SetupError.code)
+
+
 def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
     """Yield one finding for each thing that is wrong, however many partitions have it."""
     seen: dict[str, TP] = {}
@@ -228,14 +270,20 @@ def _labels(case: Case) -> Iterator[Finding]:
     assert settings.labels is not None, "it is wanted"
     subject = Subject(settings)
     asked(subject)
-    found = case.admin.topics([settings.results, *monitor_names(settings)])
-    wrong = monitor_contradictions(settings, found)
+    wrong = monitor_contradictions(settings, case.found)
     for line in wrong:
         yield Finding("FAIL", "labels", f"{line}. See `streams topics plan`", SetupError.code)
     if wrong:
         return
     for reads in monitor(settings):
-        if missing := unbegun(reads, case.admin, found):
+        tried = {
+            **dict(_tried_reading(case, reads)),
+            **_tried_writing(case, reads.group, monitor_writes(settings, reads.group)),
+        }
+        yield from _failures("labels", {tp: one for tp, one in tried.items() if isinstance(one, Stop)})
+        if not case.admin.may_read(reads.group):
+            yield _denied("labels", reads.group)
+        elif missing := unbegun(reads, case.admin, case.found):
             text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
             yield Finding("FAIL", "labels", text, SetupError.code)
     tps = [TP(settings.labels_read, number) for number in range(settings.partitions)]

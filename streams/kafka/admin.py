@@ -18,9 +18,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 
 from streams.config import Client
-from streams.errors import ConfigError, SetupError, Unreachable
+from streams.errors import SetupError, Unreachable
 from streams.headers import topic_id_bytes
-from streams.kafka.outsider import QUIET, SOON, outsider
+from streams.kafka.made import SOON, made
+from streams.kafka.outsider import outsider
 from streams.records import TP
 
 _VISIBLE_S = 10.0
@@ -273,11 +274,7 @@ class Admin:
             raise SetupError(f"{text}{_advice(error)}") from None
 
     def _fresh(self) -> AdminClient:
-        settings: dict[str, Any] = {**SOON, **self._client, "error_cb": self._remember, "logger": QUIET}
-        try:
-            return AdminClient(settings)
-        except KafkaException as error:
-            raise ConfigError(f"The Kafka client refuses its settings: {_words(error)}. See [kafka].") from None
+        return made(AdminClient, {**SOON, **self._client, "error_cb": self._remember})
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error.str()

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from streams.errors import SetupError, Unreachable
 from streams.kafka.admin import Admin
-from streams.kafka.outsider import QUIET
+from streams.kafka.made import made
 from streams.packs import unpack
 from streams.records import TP, Put
 
@@ -47,7 +47,8 @@ class KafkaChangelog:
         """
         if begin >= end:
             return
-        consumer = Consumer(
+        consumer = made(
+            Consumer,
             {
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 65_536,
@@ -58,8 +59,7 @@ class KafkaChangelog:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "logger": QUIET,
-            }
+            },
         )
         tp = TopicPartition(self._topic, partition, begin)
         position = begin

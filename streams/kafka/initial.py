@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from streams.config import Client
-from streams.errors import ConfigError, OutcomeUnknown, SetupError
-from streams.kafka.outsider import QUIET, outsider
+from streams.errors import OutcomeUnknown, SetupError
+from streams.kafka.made import made
+from streams.kafka.outsider import outsider
 from streams.packs import pack
 from streams.records import TP, Block, Put
 
@@ -78,9 +79,5 @@ def _producer(client: Client, transactional_id: str) -> Producer:
         **client,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": 10_000,
-        "logger": QUIET,
     }
-    try:
-        return Producer(settings)
-    except KafkaException as error:
-        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+    return made(Producer, settings)

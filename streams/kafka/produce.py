@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from streams.config import Client
-from streams.errors import ConfigError, Unreachable
-from streams.kafka.outsider import QUIET
+from streams.errors import Unreachable
+from streams.kafka.made import made
 
 Partitioner = Literal["murmur2_random", "consistent_random"]
 """`murmur2_random` is Java's and what the scorer asks for; `consistent_random` (CRC32) is librdkafka's own default."""
@@ -29,12 +29,8 @@ class RequestProducer:
             **client,
             "enable.idempotence": True,
             "partitioner": partitioner,
-            "logger": QUIET,
         }
-        try:
-            self._producer = Producer(settings)
-        except KafkaException as error:
-            raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+        self._producer = made(Producer, settings)
 
     def send(self, key: bytes, value: bytes | None) -> None:
         """Hand one record to the client, which sends it in the background.

@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.config import Client
-from streams.errors import ConfigError, Unreachable
+from streams.errors import Unreachable
+from streams.kafka.made import made
 from streams.kafka.message import headers_of
-from streams.kafka.outsider import QUIET
 from streams.packs import unpack
 from streams.records import TP, Headers, Put
 
@@ -97,12 +97,8 @@ def _consumer(client: Client, isolation: str) -> Consumer:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",  # retention may delete what we are about to read
-        "logger": QUIET,
     }
-    try:
-        return Consumer(settings)
-    except KafkaException as error:
-        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+    return made(Consumer, settings)
 
 
 def _slices(messages: list[Message], left: Mapping[TP, int]) -> list[Slice]:

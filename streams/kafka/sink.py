@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Fenced, Unreachable
-from streams.kafka.outsider import QUIET, SOON
+from streams.kafka.made import SOON, made
 from streams.kafka.told import Told
 from streams.kafka.verdicts import BLAMES_RECORD, PURGED, Verdict, verdict
 from streams.packs import PACK_BYTES, pack
@@ -32,6 +33,32 @@ RETRY_MS = 100
 """The client waits so long, less 20 % at most, before it sends a request again: its default, and no setting of a user's."""
 Clock = Callable[[], float]
 OnDelivery = Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
+
+
+def producer_settings(
+    client: Mapping[str, str | int | float | bool],
+    *,
+    transactional_id: str,
+    transaction_ms: int,
+    message_bytes: int,
+    batch_bytes: int,
+) -> dict[str, Any]:
+    """Return what a sink's producer is made with; see `KafkaSink`."""
+    return {
+        **SOON,
+        "compression.type": "lz4",
+        # every transaction is flushed, which waits for no linger: the client need not look for work before it has all
+        "linger.ms": 100,
+        "batch.num.messages": 10_000,
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 262_144,
+        **client,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": transaction_ms,
+        "retry.backoff.ms": RETRY_MS,
+        "message.max.bytes": message_bytes,
+        "batch.size": batch_bytes,
+    }
 
 
 class KafkaSink:
@@ -60,23 +87,13 @@ class KafkaSink:
         batch_bytes: int,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._settings = {
-            **SOON,
-            "compression.type": "lz4",
-            # every transaction is flushed, which waits for no linger: the client need not look for work before it has all
-            "linger.ms": 100,
-            "batch.num.messages": 10_000,
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 262_144,
-            **client,
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": transaction_ms,
-            "retry.backoff.ms": RETRY_MS,
-            "message.max.bytes": message_bytes,
-            "batch.size": batch_bytes,
-            "error_cb": self._on_error,
-            "logger": QUIET,
-        }
+        self._settings = producer_settings(
+            client,
+            transactional_id=transactional_id,
+            transaction_ms=transaction_ms,
+            message_bytes=message_bytes,
+            batch_bytes=batch_bytes,
+        ) | {"error_cb": self._on_error}
         self._id = transactional_id
         self._errors = Told(transactional_id)
         self._changelog = changelog
@@ -96,9 +113,9 @@ class KafkaSink:
     def open(self) -> None:
         """Fence every predecessor and wait until its open transaction has ended.
 
-        Raises: Unreachable if the transaction coordinator does not answer.
+        Raises: ConfigError if the client refuses its settings; Unreachable if the transaction coordinator does not answer.
         """
-        producer = Producer(self._settings)
+        producer = made(Producer, self._settings)
         try:
             # a client that has no connection yet looks for its coordinator twice a second: 0.5 s instead of 0.06
             producer.list_topics(self._changelog, self._timeout_s)

@@ -29,8 +29,8 @@ from confluent_kafka import (
 
 from streams.errors import SetupError, Stop
 from streams.kafka.admin import Admin
+from streams.kafka.made import SOON, made
 from streams.kafka.message import headers_of
-from streams.kafka.outsider import QUIET, SOON
 from streams.kafka.told import Told
 from streams.kafka.verdicts import FINAL, MISSING, stop_for
 from streams.ports import Assignment
@@ -43,8 +43,48 @@ MISSING_S = 3.0
 """A topic that is missing for so long is gone; a broker that has just started may not have heard of it yet."""
 
 
+def consumer_settings(
+    client: Mapping[str, str | int | float | bool],
+    *,
+    group: str,
+    instance: str,
+    session_ms: int,
+    max_poll_ms: int,
+    queue_kbytes: int,
+) -> dict[str, Any]:
+    """Return what a source's consumer is made with."""
+    settings: dict[str, Any] = {
+        **SOON,
+        "fetch.min.bytes": 1,
+        "fetch.wait.max.ms": 50,
+        "queued.min.messages": 100_000,
+        "fetch.queue.backoff.ms": 20,
+        "client.id": instance,
+        "group.protocol": "classic",
+        **client,
+        "queued.max.messages.kbytes": queue_kbytes,
+        "group.id": group,
+        "max.poll.interval.ms": max_poll_ms,
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+    }
+    if settings["group.protocol"] == "consumer":
+        return settings | {"group.remote.assignor": "range"}
+    return settings | {
+        "group.instance.id": instance,
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": session_ms,
+        "heartbeat.interval.ms": max(session_ms // 4, 250),
+    }
+
+
 class KafkaSource:
-    """All request topics of an application, read by one member of its group. Calls are made one after the other."""
+    """All request topics of an application, read by one member of its group. Calls are made one after the other.
+
+    Raises: ConfigError if the client refuses its settings.
+    """
 
     def __init__(
         self,
@@ -76,36 +116,16 @@ class KafkaSource:
         self._errors = Told(instance)
         self._suspicious = False
         """The client says that a topic is not there."""
-        settings: dict[str, Any] = {
-            **SOON,
-            "fetch.min.bytes": 1,
-            "fetch.wait.max.ms": 50,
-            "queued.min.messages": 100_000,
-            "fetch.queue.backoff.ms": 20,
-            "queued.max.messages.kbytes": queue_kbytes,
-            "client.id": instance,
-            "group.protocol": "classic",
-            **client,
-            "group.id": group,
-            "max.poll.interval.ms": max_poll_ms,
-            "auto.offset.reset": "error",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "isolation.level": "read_committed",
-            "error_cb": self._on_error,
-            "logger": QUIET,
-        }
+        settings = consumer_settings(
+            client,
+            group=group,
+            instance=instance,
+            session_ms=session_ms,
+            max_poll_ms=max_poll_ms,
+            queue_kbytes=queue_kbytes,
+        )
         self._incremental = settings["group.protocol"] == "consumer"
-        if self._incremental:
-            settings |= {"group.remote.assignor": "range"}
-        else:
-            settings |= {
-                "group.instance.id": instance,
-                "partition.assignment.strategy": "range",
-                "session.timeout.ms": session_ms,
-                "heartbeat.interval.ms": max(session_ms // 4, 250),
-            }
-        self._consumer: Consumer = Consumer(settings)
+        self._consumer = made(Consumer, settings | {"error_cb": self._on_error})
         self._consumer.subscribe(
             [*topics], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )

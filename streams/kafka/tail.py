@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, TopicPartition
 
 from streams.config import Client
-from streams.errors import ConfigError, Unreachable
+from streams.errors import Unreachable
+from streams.kafka.made import made
 from streams.kafka.message import headers_of
-from streams.kafka.outsider import QUIET
 from streams.records import NO_APPEND_TIME, TP, Headers
 
 CHUNK = 10_000
@@ -41,12 +41,8 @@ class Tail:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
-            "logger": QUIET,
         }
-        try:
-            self._consumer = Consumer(settings)
-        except KafkaException as error:
-            raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
+        self._consumer = made(Consumer, settings)
         self._consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in tps])
 
     def read(self, seconds: float, limit: int = CHUNK) -> list[Record]:

@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
@@ -15,16 +15,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams.config import Client
-from streams.errors import ConfigError, SetupError, SlotTaken, Stop, Unreachable
-from streams.kafka.outsider import QUIET
+from streams.errors import SetupError, SlotTaken, Stop, Unreachable
+from streams.kafka.made import made
 from streams.kafka.verdicts import DENIED, FENCED
 from streams.records import NO_APPEND_TIME, TP
 
-_T = TypeVar("_T")
 PATIENCE_S = 10.0
-TRANSACTION_MS = 5_000
-"""If this process is killed in the middle, read_committed readers wait for so long, and for the broker's next look."""
 MARK = ("answeronce.trial", b"never committed")
 
 
@@ -37,24 +33,15 @@ class Written(NamedTuple):
     answered_ms: int
 
 
-def try_reading(client: Client, group: str, starts: Mapping[TP, int]) -> dict[TP, Stop]:
+def try_reading(settings: Mapping[str, Any], starts: Mapping[TP, int]) -> dict[TP, Stop]:
     """Fetch from each partition until a record or its end comes; return what failed.
 
-    The consumer is assigned, names the group for its errors' sake, and never joins it.
+    The consumer, of a worker's own settings, is assigned, names the group for its errors' sake, and never joins it.
+    Raises: ConfigError if the client refuses its settings.
     """
-    settings: dict[str, Any] = {
-        **client,
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "logger": QUIET,
-    }
     failed: dict[TP, Stop] = {}
     left = set(starts)
-    consumer = _made(Consumer, settings)
+    consumer = made(Consumer, {**settings, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
     try:
         consumer.assign([TopicPartition(tp.topic, tp.partition, offset) for tp, offset in starts.items()])
         deadline = time.monotonic() + PATIENCE_S
@@ -72,23 +59,17 @@ def try_reading(client: Client, group: str, starts: Mapping[TP, int]) -> dict[TP
     return failed | dict.fromkeys(left, late)
 
 
-def try_writing(client: Client, transactional_id: str, tps: Sequence[TP]) -> dict[TP, Written | Stop]:
+def try_writing(settings: Mapping[str, Any], tps: Sequence[TP]) -> dict[TP, Written | Stop]:
     """Write an empty record into each partition, in one transaction each, and abort it; return what came of it.
 
-    Raises: Stop if no transaction can be begun at all.
+    `settings` are a worker's own, but for the transactional id.
+    Raises: Stop if no transaction can be begun at all; ConfigError if the client refuses its settings.
     """
-    settings: dict[str, Any] = {
-        **client,
-        "transactional.id": transactional_id,
-        "transaction.timeout.ms": TRANSACTION_MS,
-        "linger.ms": 0,
-        "logger": QUIET,
-    }
     came: dict[TP, Written | Stop] = {}
     producer = None
     for tp in tps:
         try:
-            producer = producer or _opened(settings, transactional_id)
+            producer = producer or _opened(settings)
             came[tp] = _write_and_abort(producer, tp)
         except KafkaException as error:
             came[tp] = _stop(error.args[0], f"Grant Write on topic {tp.topic}")
@@ -96,12 +77,13 @@ def try_writing(client: Client, transactional_id: str, tps: Sequence[TP]) -> dic
     return came
 
 
-def _opened(settings: Mapping[str, Any], transactional_id: str) -> Producer:
+def _opened(settings: Mapping[str, Any]) -> Producer:
     """Raises: Stop."""
-    producer = _made(Producer, settings)
+    producer = made(Producer, {**settings, "linger.ms": 0})
     try:
         producer.init_transactions(PATIENCE_S)
     except KafkaException as error:
+        transactional_id = settings["transactional.id"]
         raise _stop(error.args[0], f"Grant Write and Describe on transactional id {transactional_id}") from None
     return producer
 
@@ -132,16 +114,9 @@ def _write_and_abort(producer: Producer, tp: TP) -> Written:
 
 
 def _abort(producer: Producer) -> None:
-    """End what has failed already. Where that fails too, the broker does it by itself after TRANSACTION_MS."""
+    """End what has failed already. Where that fails too, the broker does it by itself when the transaction times out."""
     with contextlib.suppress(KafkaException):
         producer.abort_transaction(PATIENCE_S)
-
-
-def _made(kind: Callable[[dict[str, Any]], _T], settings: Mapping[str, Any]) -> _T:
-    try:
-        return kind(dict(settings))
-    except KafkaException as error:
-        raise ConfigError(f"The Kafka client refuses its settings: {error}. See [kafka].") from None
 
 
 def _stop(error: KafkaError, grant: str) -> Stop:

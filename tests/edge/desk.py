@@ -20,7 +20,7 @@ from streams.edge.delivery import Counts, run
 from streams.edge.insisting import Patience
 from streams.edge.targets import Target
 from streams.kafka.admin import Admin
-from streams.kafka.outsider import QUIET
+from streams.kafka.made import QUIET
 from streams.records import TP
 from tests.integration.application import until
 
