@@ -11,7 +11,8 @@ Whatever ends otherwise than `committed` or `aborted` ends the process: crash-on
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,9 +21,9 @@ import numpy as np
 import structlog
 
 from streams.contracts import Pair
-from streams.errors import OutcomeUnknown, SetupError, Stop
+from streams.errors import Fenced, OutcomeUnknown, SetupError, Stop
 from streams.pipeline import Fold, Rows, read, select
-from streams.pipeline.progress import offsets_of
+from streams.pipeline.progress import ends_of, offsets_of
 from streams.ports import Assignment, Edges, Stage
 from streams.reasons import Reason
 from streams.records import TP, Batch, Checkpoint, Detail, Ended, Hold, Outcome, Step
@@ -153,8 +154,6 @@ class Loop:
         if self._trial:
             self._try(got.polled)
         self._note(got.at, False)
-        if taken:
-            self._note("".join(one.at for one in self._ahead if isinstance(one, Fetched)), True)
         return got if got.decide is not None else self._begun(got._replace(rows=self._read(got.polled)))
 
     def _poll(self) -> Assignment | Fetched:
@@ -169,54 +168,65 @@ class Loop:
         return got._replace(decide=self._fold.begin(got.rows, after), seconds=self._clock() - begun)
 
     def _take_ahead(self, after: Step) -> None:
-        """Begin the batch behind the step that is on its way, and read the next one; what goes wrong waits for its turn.
+        """Begin the batch behind the step that is on its way, and read the next one.
 
-        One that needs to ask the registry is read again at its turn: nobody is to wait for that here.
+        One that needs to ask the registry is read again at its turn: nobody is to wait for that here. One that cannot be begun
+        is begun again at its turn, which says so: the step on its way may be why.
         """
-        try:
-            if not self._ahead:
-                self._read_ahead()
-            first = self._ahead[0]
-            if isinstance(first, Fetched) and first.rows is not None and not first.rows.unknown:
+        if not self._ahead:
+            self._read_ahead()
+        first = self._ahead[0]
+        if isinstance(first, Fetched) and first.rows is not None and not first.rows.unknown:
+            self._note(first.at, False)  # from now on another thread may be in the model with it
+            with suppress(Stop):
                 self._ahead[0] = self._begun(first, after)
                 if first.full:
-                    self._note(first.at, False)
                     self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Poll and read one batch; what is met instead of it waits for its turn."""
+        try:
+            self._retry_holds()
+            got = self._poll()
+            if isinstance(got, Assignment):
+                self._drop_ahead()  # its lease is old; recovery says where to go on
+            elif got.polled.size:
+                self._note(got.at, True)
+                got = got._replace(rows=self._read(got.polled, ask=False))
+                self._note("", True)
+            self._ahead.append(got)
         except Stop as stop:
             self._ahead.append(stop)
 
-    def _read_ahead(self) -> None:
-        self._retry_holds()
-        got = self._poll()
-        if isinstance(got, Assignment):
-            self._drop_ahead()  # its lease is old; recovery says where to go on
-        elif got.polled.size:
-            self._note(got.at, True)
-            got = got._replace(rows=self._read(got.polled, ask=False))
-        self._ahead.append(got)
-
     def _drop_ahead(self) -> None:
-        """Throw away the batches that were taken ahead; what was met instead keeps its turn."""
+        """Throw away the batches that were taken ahead; what was met instead keeps its turn.
+
+        The trace of one that was begun stays until the next one's: another thread may still be in the model with it.
+        """
         self._ahead = deque(one for one in self._ahead if not isinstance(one, Fetched))
-        self._note("", False)
-        self._note("", True)
 
     def _polled_ahead(self) -> list[Batch]:
         return [one.polled for one in self._ahead if isinstance(one, Fetched)]
 
     def _try(self, batch: Batch) -> None:
-        """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it."""
+        """Look at each suspect alone, once, and do nothing with what comes of it: if it ends this process, its trace names it.
+
+        Those that this batch has passed without them will never come.
+        """
         for row, (tp, offset) in enumerate(zip(batch.tp.tolist(), batch.offset.tolist(), strict=True)):
-            left = self._trial.get(batch.tps[tp], set())
-            if offset in left:
-                left.discard(offset)
+            if offset in self._trial.get(batch.tps[tp], ()):
                 self._watch(self._turn_s)
                 one = select(batch, np.array([row]))
                 self._note(_coordinates(one), False)
                 rows = self._read(one)
                 if rows.batch.size:
                     self._fold.begin(rows, None)()
-        self._trial = {tp: left for tp, left in self._trial.items() if left}
+        self._suspect_from(self._trial.keys(), ends_of(batch))
+
+    def _suspect_from(self, tps: Collection[TP], offsets: Mapping[TP, int]) -> None:
+        """Leave of the suspects those in these topic-partitions, and from these offsets on."""
+        left = {tp: {one for one in self._trial[tp] if one >= offsets.get(tp, 0)} for tp in self._trial.keys() & {*tps}}
+        self._trial = {tp: suspects for tp, suspects in left.items() if suspects}
 
     def _read(self, batch: Batch, *, ask: bool = True) -> Rows:
         """Read a batch; what is new is asked for once before anything is held, which costs a fetch or two."""
@@ -238,7 +248,11 @@ class Loop:
 
     def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
         self._watch(self._transact_s)
-        ended = self._edges.sink.transact(step, partial(self._handed_over, step, more))
+        try:
+            ended = self._edges.sink.transact(step, partial(self._handed_over, step, more))
+        except Fenced:
+            self._say_what_was_met()
+            raise
         self._observer.transacted(step, ended.outcome, batch if batch.size else None)
         self._observer.passed(Stage.COMMIT)
         if ended.outcome is Outcome.COMMITTED:
@@ -248,9 +262,16 @@ class Loop:
             self._rewind(batch, ended)
             self._observer.passed(Stage.REWIND)
         else:
+            self._say_what_was_met()
             raise OutcomeUnknown(
                 f"a transaction's outcome is unknown ({ended.error}); restart and recover from the log"
             )
+
+    def _say_what_was_met(self) -> None:
+        """What was met instead of a batch says more than how the transaction ended. Raises: Stop."""
+        for met in self._ahead:
+            if isinstance(met, Stop):
+                raise met
 
     def _handed_over(self, step: Step, more: bool) -> None:
         """Use the time until the transaction has ended, in which the broker is at work."""
@@ -288,7 +309,8 @@ class Loop:
             self._limit = max(1, batch.size // 2)
         else:
             log.warning("transaction aborted", error=ended.error, records=batch.size, aborts=self._aborts + 1)
-            self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1]))
+            self._watch(self._turn_s)
+            self._wait(min(BACKOFF_S[0] * 2 ** min(self._aborts, 7), BACKOFF_S[1], self._turn_s / 2))
             self._aborts += 1
         for tp in _firsts([batch]):
             # its hold began behind this batch; the records between are unanswered now, and it will be found again
@@ -342,6 +364,7 @@ class Loop:
         begun = self._clock()
         positions = recover(assignment.tps, self._edges, self._fold, self._goes_on)
         if positions is not None:
+            self._suspect_from(positions.keys(), positions)
             self._edges.source.start(positions)
             self._started = True
             self._observer.started()

@@ -1,13 +1,12 @@
 """The scorer: the fold that answers each request once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from streams.pipeline import App, Plan, Refused, Rows, followers, gap, not_finite, plan, settle
+from streams.pipeline import App, Plan, Refused, Rows, by_partition, followers, gap, not_finite, plan, settle
 from streams.ports import Model, Observer, Stage, Store
 from streams.reasons import Reason
 from streams.records import TP, Detail, Floats, Lease, Step
@@ -44,9 +43,7 @@ class Scoring:
 
     def begin(self, rows: Rows, after: Step | None) -> Callable[[], Step]:
         """Look up and plan, and let the model begin."""
-        seen = self._seen(rows)
-        if after is not None:
-            seen |= _put(after, rows)
+        seen = self._seen(rows, after)
         self._observer.passed(Stage.LOOKUP)
         planned = self._planned(rows, seen)
         return partial(self._decide, rows, seen, planned, self._asked(planned))
@@ -99,21 +96,18 @@ class Scoring:
         self._observer.passed(Stage.SCORE)
         return scores
 
-    def _seen(self, rows: Rows) -> dict[int, bytes]:
-        """Ask each partition's store once for the identities of its rows; return the values of those that it knows."""
-        batch, identity, seen = rows.batch, rows.identity, dict[int, bytes]()
+    def _seen(self, rows: Rows, after: Step | None) -> dict[int, bytes]:
+        """Ask each partition's store once for the identities of its rows; return the values of those that it knows, or will
+        know when it has the step `after`.
+        """
+        identity, seen = rows.identity, dict[int, bytes]()
         some_unread = b"" in identity
-        partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
-        for partition in np.unique(partitions).tolist():
-            asked = np.flatnonzero(partitions == partition).tolist()
+        for partition, asked in by_partition(rows.batch):
             if some_unread:
                 asked = [row for row in asked if identity[row]]
-            values = self._store.get(partition, [identity[row] for row in asked])
+            keys = [identity[row] for row in asked]
+            values: Iterable[bytes | None] = self._store.get(partition, keys)
+            if after is not None and partition in after.puts:
+                values = map(dict(after.puts[partition]).get, keys, values)
             seen |= {row: value for row, value in zip(asked, values, strict=True) if value is not None}
         return seen
-
-
-def _put(step: Step, rows: Rows) -> dict[int, bytes]:
-    """Return what the state will know of rows when it has this step."""
-    values = dict(chain.from_iterable(step.puts.values()))
-    return {row: value for row, value in enumerate(map(values.get, rows.identity)) if value}

@@ -65,6 +65,7 @@ class Slot:
         self._lock.flush()
         self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
         # a batch that killed the last process will be noted again; a death before that is not the batch's
+        os.ftruncate(self._progress, PROGRESS_BYTES)
         self.note("")
 
     @property

@@ -218,7 +218,8 @@ def test_a_new_owner_of_a_slot_clears_its_trace(tmp_path: Path) -> None:
     """A death before any batch is not counted against the last one."""
     first = Slot(tmp_path, "a-00")
     first.note("requests[0] 7..9")
-    assert "requests[0] 7..9" == last_progress(tmp_path, "a-00")
+    first.note("requests[0] 10..12", True)
+    assert "requests[0] 7..9, requests[0] 10..12" == last_progress(tmp_path, "a-00")
     first._lock.close()
     Slot(tmp_path, "a-00")
     assert "" == last_progress(tmp_path, "a-00")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -152,7 +153,7 @@ class KafkaSink:
             return self._failed(producer, error.args[0], committing=False)
         if meanwhile is None:
             return self._end(producer, step)
-        ending = self._waiter.submit(self._end, producer, step)
+        ending = self._waiter.submit(copy_context().run, self._end, producer, step)  # its log lines name the slot, too
         meanwhile()
         return ending.result()
 

@@ -12,7 +12,7 @@ a consumer, a replay, a file or a test script may cut as it likes. `tests/pipeli
 from streams.pipeline.app import App, Reads, Watching
 from streams.pipeline.fold import Fold
 from streams.pipeline.planning import Plan, followers, not_finite, plan
-from streams.pipeline.reading import Group, Reasons, Rows, read, record_keys, select, unaccepted
+from streams.pipeline.reading import Group, Reasons, Rows, by_partition, read, record_keys, select, unaccepted
 from streams.pipeline.refused import Refused
 from streams.pipeline.settling import gap, settle
 
@@ -26,6 +26,7 @@ __all__ = [
     "Refused",
     "Rows",
     "Watching",
+    "by_partition",
     "followers",
     "gap",
     "not_finite",

@@ -1,6 +1,6 @@
 """`plan`: which rows are repeats, and which must be scored. Room: pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from streams.dedupe import Ask, First, Verdict, fold, recall
 from streams.errors import OffsetsError
 from streams.pipeline.app import App
-from streams.pipeline.reading import Reasons, Rows
+from streams.pipeline.reading import Reasons, Rows, by_partition
 from streams.pipeline.refused import Refused
 from streams.ports import Model
 from streams.reasons import Reason
@@ -154,19 +154,26 @@ def _features(
 
 def _repeats(rows: Rows, reason: Reasons, known: Mapping[int, First], window_ms: int) -> list[Verdict]:
     """Return verdicts for every identity that the store knows or that occurs more than once; the rest is new."""
-    identity = rows.identity
-    last = dict(zip(identity, range(len(identity)), strict=True))
-    again: dict[bytes, list[int]] = {identity[row]: [] for row in known}
-    if len(last) < len(identity):
-        for row in np.flatnonzero(~among(last.values(), len(identity))).tolist():
-            again.setdefault(identity[row], []).append(row)
-        again.pop(b"", None)
-    append_ms, verdicts = rows.batch.append_ms, []
-    for one, before in again.items():
-        members = [*before, last[one]]
-        asks = [Ask(row, int(append_ms[row]), rows.fingerprint[row], row in reason) for row in members]
-        verdicts += fold(asks, known.get(members[0]), window_ms)
+    append_ms, verdicts = rows.batch.append_ms, list[Verdict]()
+    for _, mine in by_partition(rows.batch):
+        for members in _same(rows.identity, mine, known):
+            asks = [Ask(row, int(append_ms[row]), rows.fingerprint[row], row in reason) for row in members]
+            verdicts += fold(asks, known.get(members[0]), window_ms)
     return verdicts
+
+
+def _same(identity: Sequence[bytes], rows: Sequence[int], known: Collection[int]) -> Iterator[list[int]]:
+    """Yield those of the rows that have one identity, where there are several or the state knows it."""
+    last = dict(zip([identity[row] for row in rows], rows, strict=True))
+    lasts = {*last.values()}
+    again = {identity[row]: list[int]() for row in rows if row in known}
+    if len(last) < len(rows):
+        for row in rows:
+            if row not in lasts:
+                again.setdefault(identity[row], []).append(row)
+        again.pop(b"", None)
+    for one, before in again.items():
+        yield [*before, last[one]]
 
 
 def not_finite(plan: Plan, scores: Floats) -> dict[tuple[TP, int], tuple[Reason, Detail]]:

@@ -1,6 +1,6 @@
 """`read`: bytes to columns, identities and fingerprints, or to refusals. Room: pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
@@ -157,6 +157,13 @@ def select(batch: Batch, rows: Ints) -> Batch:
         values=[batch.values[row] for row in picked],
         headers=[batch.headers[row] for row in picked],
     )
+
+
+def by_partition(batch: Batch) -> Iterator[tuple[int, list[int]]]:
+    """Yield each partition and its rows, in their order: partition i of every lane is one, and has one state."""
+    partitions = np.array([tp.partition for tp in batch.tps])[batch.tp]
+    for partition in np.unique(partitions).tolist():
+        yield partition, np.flatnonzero(partitions == partition).tolist()
 
 
 def _decoded(schema_id: int, reading: Reading, members: Sequence[int], rows: Rows) -> Group | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from streams.dev import Stack
 from streams.errors import Fenced
@@ -103,6 +104,23 @@ def test_a_step_is_seen_whole_with_its_offset_and_its_checkpoint(world: World) -
     assert [b"answer"] * 2 == world.seen()
     assert world.committed() == 2
     assert sink.renewals == 0
+
+
+def test_who_waits_for_the_end_of_a_transaction_says_for_which_slot(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged there, in another thread, is logged as ours."""
+    sink, said, done = world.sink(), list[object](), list[str]()
+    end = sink._end
+
+    def told(producer: Producer, step: Step) -> Ended:
+        said.append(get_contextvars())
+        return end(producer, step)
+
+    monkeypatch.setattr(sink, "_end", told)
+    with bound_contextvars(slot="a-00"):
+        sink.transact(world.step(1), lambda: done.append("meanwhile"))
+    assert (["meanwhile"], [{"slot": "a-00"}]) == (done, said)
 
 
 def test_a_large_step_is_several_packs_and_the_last_is_the_checkpoint(world: World) -> None:

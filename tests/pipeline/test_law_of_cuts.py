@@ -32,8 +32,10 @@ OTHER = {
     **SCHEMA,
     "fields": [{**field, "type": "float"} if field["name"] == "amount" else field for field in SCHEMA["fields"]],
 }
+KEYED = {**SCHEMA, "key": ["tenant"]}
 SNAPSHOT: Snapshot = {
     (LANE, ID): Reading(CONTRACT, CONTRACT),
+    (LANE, 6): Reading(parse(KEYED), None),
     (LANE, 8): Reading(parse(OTHER), None),
     (LANE, 9): Unreadable(Reason.UNKNOWN_SCHEMA, None, "9"),
 }
@@ -43,6 +45,12 @@ def other(request_id: str) -> Sent:
     """A good request under a contract that the model does not accept."""
     value = loan(request_id, schema=OTHER)
     return Sent(value[:4] + b"\x08" + value[5:], request_id.encode())
+
+
+def keyed_otherwise(request_id: str) -> Sent:
+    """A good request under a contract that the model does not accept: its key, and so its partition, is the tenant's."""
+    value = loan(request_id, schema=KEYED)
+    return Sent(value[:4] + b"\x06" + value[5:], b"acme")
 
 
 def anything(chance: random.Random) -> Sent:
@@ -62,6 +70,7 @@ def anything(chance: random.Random) -> Sent:
         lambda: sent(rid, key=b"wrong", append_ms=ms),
         lambda: sent(rid, partition=chance.randrange(2), append_ms=ms),
         lambda: other(rid),
+        lambda: keyed_otherwise(rid),
         lambda: Sent(b"\0\0\0\0\x09xyz", rid.encode()),
         lambda: Sent(None, rid.encode()),
         lambda: Sent(loan(rid)[:-1], rid.encode()),

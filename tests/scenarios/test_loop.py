@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from streams import suspects as suspects_room
 from streams.contracts import Reading
-from streams.errors import OffsetsError, SetupError, Stop, Unreachable
+from streams.errors import Fenced, OffsetsError, SetupError, SlotTaken, Stop, Unreachable
+from streams.frames import frame_put
 from streams.loop import HOLD_ALARM_S, Loop
 from streams.ports import Edges
 from streams.reasons import Reason
-from streams.records import TP, Batch, Detail, Floats, Put, Step
+from streams.records import TP, Batch, Detail, Ended, Floats, Frame, Outcome, Put, Step
 from streams.recovery import recover
 from streams.scoring import Scoring
 from streams.state.memory import MemoryStore
@@ -26,6 +28,7 @@ from tests.pipeline.world import CONTRACT, LANE, PARTITIONS, AmountModel, Sent, 
 from tests.scenarios import twin
 from tests.scenarios.twin import (
     TPS,
+    Died,
     Log,
     TwinChangelog,
     TwinContracts,
@@ -152,7 +155,7 @@ def test_suspects_are_looked_at_one_by_one_and_then_answered_as_ever() -> None:
 
 
 def test_what_is_read_ahead_is_traced_beside_what_is_worked_on() -> None:
-    """Each batch is named as read ahead, then as worked on, which it is once it is begun; an abort takes back what was read ahead."""
+    """Each batch is named while it is read ahead, and as worked on once it is begun; behind an abort, until the next one is."""
     log, places = Log(numbered(sent(f"r{number}", partition=0) for number in range(12))), {False: "", True: ""}
     seen: list[tuple[str, str]] = []
 
@@ -163,10 +166,9 @@ def test_what_is_read_ahead_is_traced_beside_what_is_worked_on() -> None:
     live(log, ["COMMIT", "ABORT"], loop_class=partial(Loop, note=note), ahead=True)
     first, second, third = (f"{LANE}[0] {begin}..{begin + 3}" for begin in (0, 4, 8))
     changes = [one for one, before in zip(seen, [("", ""), *seen], strict=False) if one != before]
-    begun = [(first, ""), ("", ""), ("", second), (second, second), (second, third)]
-    assert begun == changes[:5]
-    assert [("", third), (third, third), ("", third), ("", ""), (second, "")] == changes[5:10]
-    assert ("", "") == changes[-1]
+    begun = [(first, ""), ("", ""), ("", second), ("", ""), (second, ""), (second, third), (second, ""), ("", "")]
+    again = [(third, ""), (second, ""), ("", ""), ("", third), ("", ""), (third, ""), ("", "")]
+    assert begun + again == changes
     assert 12 == len(log.kinds())
 
 
@@ -208,6 +210,105 @@ def test_only_a_full_batch_is_followed_by_reading_ahead() -> None:
         loop.turn()
         polled.append(list(sizes))
     assert [[-1], [-1, 4, 2], [-1, 4, 2], [-1, 4, 2, 0]] == polled
+
+
+@pytest.mark.parametrize("suspects", [range(3), range(3, 6), range(6), range(38, 99)], ids=str)
+def test_what_is_left_of_a_trial_is_looked_at_when_it_comes_and_no_longer(suspects: range) -> None:
+    """Suspects that were answered before, or that others lie in the place of, never come; then batches are taken ahead again."""
+    log, polls, alone = (
+        Log([(4 + 2 * number, sent(f"r{number}", partition=0)) for number in range(40)]),
+        [0],
+        list[str](),
+    )
+    log.changelog[0].append(frame_put(LANE, Frame(log.topic_ids[LANE], 4, log.changelog_id)))
+    log.committed[TP(LANE, 0)] = 4
+
+    class Counted(TwinSource):
+        def poll(self, limit: int, age_ms: int) -> Any:
+            polls[0] += 1
+            return super().poll(limit, age_ms)
+
+    def note(coordinates: str, _: bool) -> None:
+        if suspects_room.alone(coordinates):
+            alone.append(coordinates)
+
+    edges = Edges(Counted(log), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    loop = looped(log, edges, ahead=True, trial={TP(LANE, 0): suspects, TP(LANE, 7): range(5)}, note=note)
+    ahead = []
+    while log.committed != log.ends():
+        before = polls[0]
+        loop.turn()
+        ahead.append(polls[0] - before > 1 or polls[0] == before)
+    assert any(ahead) == (suspects.stop < 99)
+    assert [f"{LANE}[0] {offset}..{offset}" for offset, _ in log.requests if offset in suspects] == alone
+
+
+def test_while_the_broker_is_waited_for_only_what_is_in_the_model_is_traced() -> None:
+    """What was read ahead is in nobody's hands: a transaction that never ends is not held against it."""
+    log, places = Log(numbered(sent(f"r{number}", partition=0) for number in range(12))), {False: "", True: ""}
+
+    class Stuck(TwinSink):
+        def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+            assert meanwhile is not None
+            meanwhile()
+            raise Died
+
+    edges = Edges(TwinSource(log), Stuck(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    loop = looped(log, edges, ahead=True, note=lambda coordinates, ahead: places.update({ahead: coordinates}))
+    loop.turn()
+    with pytest.raises(Died):
+        loop.turn()
+    assert (12, 12) == edges.source.progress()[TP(LANE, 0)], "two were taken ahead"
+    assert {False: f"{LANE}[0] 4..7", True: ""} == places
+
+
+@pytest.mark.parametrize("turn_s", [1.0, 25.0])
+def test_the_wait_behind_an_abort_is_shorter_than_the_watchdog_s(turn_s: float) -> None:
+    """However often it happens in a row; the time of the transaction before it is not its own."""
+    log, armed, waited = Log(numbered([sent("a")])), [0.0], list[tuple[float, float]]()
+
+    def wait(seconds: float) -> bool:
+        waited.append((seconds, armed[-1]))
+        return False
+
+    edges = Edges(
+        TwinSource(log), TwinSink(log, iter(["ABORT"] * 12)), MemoryStore(), TwinChangelog(log), TwinContracts()
+    )
+    loop = looped(log, edges, turn_s=turn_s, transact_s=0.5, watch=armed.append, wait=wait)
+    while log.committed != log.ends():
+        loop.turn()
+    backoffs = [one for one in waited if one[0]]
+    assert 12 == len(backoffs)
+    assert max(seconds for seconds, _ in backoffs) == min(turn_s / 2, 5.0)
+    assert all(seconds <= within / 2 for seconds, within in backoffs)
+
+
+@pytest.mark.parametrize(
+    "ended", [Fenced("fenced"), Ended(Outcome.UNKNOWN, {}, "timed out")], ids=["fenced", "unknown"]
+)
+def test_a_slot_that_was_taken_is_told_although_the_transaction_failed_for_it(ended: Fenced | Ended) -> None:
+    """Restarted, this worker would take it back; the group says so once only, and it may be a poll ahead that hears it."""
+    log = Log(numbered(sent(f"r{number}", partition=0) for number in range(12)))
+
+    class Taken(TwinSource):
+        def poll(self, limit: int, age_ms: int) -> Any:
+            if self.positions.get(TP(LANE, 0), 0) == 4:
+                raise SlotTaken("another process has it")
+            return super().poll(limit, age_ms)
+
+    class Failing(TwinSink):
+        def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+            assert meanwhile is not None
+            meanwhile()
+            if isinstance(ended, Fenced):
+                raise ended
+            return ended
+
+    edges = Edges(Taken(log), Failing(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    loop = looped(log, edges, ahead=True)
+    loop.turn()
+    with pytest.raises(SlotTaken):
+        loop.turn()
 
 
 def test_progress_does_not_count_what_was_read_ahead() -> None:

@@ -220,19 +220,17 @@ class AtOnce:
 LoopClass = Callable[..., Loop]
 
 
-def looped(log: Log, edges: Edges, loop_class: LoopClass = Loop, *, records: int = 4, **more: Any) -> Loop:
-    """Return a scorer's loop over some edges, which nobody watches and nobody stops."""
-    return loop_class(
-        edges,
-        scoring(log, edges),
-        records=records,
-        age_ms=1,
-        turn_s=1.0,
-        transact_s=1.0,
-        watch=lambda _: None,
-        wait=lambda _: False,
-        **more,
-    )
+def looped(log: Log, edges: Edges, loop_class: LoopClass = Loop, **more: Any) -> Loop:
+    """Return a scorer's loop over some edges, which nobody watches and nobody stops unless `more` says so."""
+    usual = {
+        "records": 4,
+        "age_ms": 1,
+        "turn_s": 1.0,
+        "transact_s": 1.0,
+        "watch": lambda _: None,
+        "wait": lambda _: False,
+    }
+    return loop_class(edges, scoring(log, edges), **{**usual, **more})
 
 
 def live(
