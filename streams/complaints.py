@@ -19,7 +19,15 @@ _PLAIN = {
     "float_type": "is not a number",
     "string_type": "is not a text; put it in quotes",
     "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "path_type": "is not a text; put it in quotes",
+    "model_type": "is not a table of keys and values",
+    "dict_type": "is not a table of keys and values",
 }
+
+
+_SCALARS = ("str", "int", "float", "bool")
+"""What a client's value may be, as pydantic names it."""
 
 
 def complaints(
@@ -37,6 +45,10 @@ def complaints(
     found = []
     for fault in faults:
         at = fault["loc"]
+        if at and at[-1] in _SCALARS:  # pydantic says of each type that was possible that it is not that one
+            if at[-1] == _SCALARS[0]:
+                found.append(f"[{'.'.join(map(str, at[:-1]))}] is neither a text, nor a number, nor true or false")
+            continue
         if fault["type"] == "too_short" and any(len(other) > len(at) and other[: len(at)] == at for other in places):
             continue  # what was there did not count because of its own fault, which is said
         key = fault.get("ctx", {}).get("key")
@@ -53,6 +65,8 @@ def _words(fault: dict[str, Any], root: type[BaseModel]) -> str:
         return f"is not known; did you mean `{close[0]}`?" if close else f"is not known; there are {', '.join(known)}"
     if kind == "string_pattern_mismatch":
         return f"does not match {fault['ctx']['pattern']}"
+    if kind == "tuple_type":
+        return f"is not a list of tables: write [[{'.'.join(map(str, at))}]] above each of them"
     if kind in _PLAIN:
         return _PLAIN[kind]
     said = str(fault["msg"]).removeprefix("Value error, ")

@@ -24,6 +24,7 @@ Client = dict[str, str | int | float | bool]
 
 OWNED: dict[str, str] = {
     "acks": "an answer counts only when all in-sync replicas have it",
+    "batch.size": "it follows from the topics' max.message.bytes",
     "auto.offset.reset": "a missing offset must stop the worker, never skip or repeat requests",
     "enable.auto.commit": "offsets are committed inside the transaction",
     "enable.auto.offset.store": "offsets are committed inside the transaction",
@@ -33,8 +34,14 @@ OWNED: dict[str, str] = {
     "group.id": "it is `<app.id>.scorer`",
     "group.instance.id": "it is the slot's name; see --instance",
     "isolation.level": "aborted requests must not be answered",
+    "heartbeat.interval.ms": "see limits.session_ms",
+    "message.max.bytes": "it follows from the topics' max.message.bytes",
+    "metadata.broker.list": "write it as bootstrap.servers",
+    "queued.max.messages.kbytes": "see limits.queue_kbytes",
+    "request.required.acks": "an answer counts only when all in-sync replicas have it",
     "group.remote.assignor": "partition i of every lane must land on one worker",
     "partition.assignment.strategy": "partition i of every lane must land on one worker",
+    "retry.backoff.max.ms": "a commit that took longer than a retry is how a late request is noticed",
     "retry.backoff.ms": "a commit that took longer than a retry is how a late request is noticed",
     "session.timeout.ms": "see limits.session_ms",
     "max.poll.interval.ms": "see limits.max_poll_ms",
@@ -42,6 +49,9 @@ OWNED: dict[str, str] = {
     "transactional.id": "it is the slot's name; see --instance",
 }
 """Client keys that the guarantee owns, and why."""
+HOURS_MAX = 10_000_000
+"""More than a thousand years: what is longer is a slip."""
+Hours = Annotated[float, Field(ge=0.0001, le=HOURS_MAX)]
 
 
 class Section(BaseModel):
@@ -66,7 +76,7 @@ class Requests(Section):
     subject: str = ""
     """Default: `<topic>-value` (TopicNameStrategy)."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    retention_hours: Annotated[float, Field(gt=0)] = 7 * 24
+    retention_hours: Hours = 7 * 24
 
     @property
     def lane_subject(self) -> str:
@@ -84,11 +94,11 @@ class Labels(Section):
     """Default: `<topic>-value` (TopicNameStrategy)."""
     field: str = ""
     """The contract's field that says what came true. Default: `[label] field` of the model's manifest."""
-    horizon_hours: Annotated[float, Field(gt=0)] | None = None
+    horizon_hours: Hours | None = None
     """How long after its event a label counts. Default: `[label] horizon_hours` of the model's manifest."""
     absence_means: str = ""
     """`unknown`, or the class that no label within the horizon stands for. Default: the manifest's."""
-    retention_hours: Annotated[float, Field(gt=0)] = 7 * 24
+    retention_hours: Hours = 7 * 24
     rekey: bool = False
     """Labels are not keyed and partitioned like requests: `monitor run` copies them, exactly once, to a topic that is."""
 
@@ -101,20 +111,20 @@ class Labels(Section):
 class Monitor(Section):
     """`[monitor]`: how predictions are counted."""
 
-    grain_hours: Annotated[float, Field(gt=0)] = 1
+    grain_hours: Hours = 1
     """How long the finest windows are; longer ones are sums of them."""
-    retention_hours: Annotated[float, Field(gt=0)] | None = None
+    retention_hours: Hours | None = None
     """How long after its end a window is revised, by the broker's clock; then its state is freed, and older predictions are
     only counted as such. Default: for ever."""
     port: Annotated[int, Field(ge=1, le=65_280)] | None = None
     """Like `[metrics] port`, of the monitor's workers."""
-    plausible_past_hours: Annotated[float, Field(ge=0)] = 30 * 24
+    plausible_past_hours: Annotated[float, Field(ge=0, le=HOURS_MAX)] = 30 * 24
     """A request's event may be so much older than its append time; what is older still is counted apart, in no window."""
-    plausible_future_hours: Annotated[float, Field(ge=0)] = 1
+    plausible_future_hours: Annotated[float, Field(ge=0, le=HOURS_MAX)] = 1
     """And so much younger."""
-    drift_hours: Annotated[float, Field(gt=0)] | None = None
+    drift_hours: Hours | None = None
     """How long the windows are that are compared with training. Default: as long as the blocks of the model's reference."""
-    false_ticket_windows: Annotated[float, Field(ge=10)] = 1_000
+    false_ticket_windows: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 1_000
     """How many windows there are, in the mean, until a model version gets a ticket although nothing is wrong."""
 
     @property
@@ -139,7 +149,7 @@ class Model(Section):
 class Dedupe(Section):
     """`[dedupe]`: for how long an identity is remembered, and how large a remembered answer may be."""
 
-    window_hours: Annotated[float, Field(gt=0)] = 7 * 24
+    window_hours: Hours = 7 * 24
     answer_bytes: Annotated[int, Field(ge=0, le=65_536)] = 1024
 
     @property
@@ -174,6 +184,10 @@ class Limits(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Limits":
+        if self.session_ms > self.max_poll_ms:
+            raise ValueError(
+                f"session_ms ({self.session_ms}) must not be above max_poll_ms ({self.max_poll_ms}): the client refuses that"
+            )
         if not self.turn_ms < self.max_poll_ms:
             raise ValueError(
                 f"turn_ms ({self.turn_ms}) must be below max_poll_ms ({self.max_poll_ms}): "
@@ -236,8 +250,10 @@ class Settings(Section):
             raise ValueError(
                 "all [[requests]] need the same number of partitions: partition i of every lane shares one store"
             )
-        own = {self.results, self.outcomes, self.changelog, self.parts, self.monitor_changelog}
-        own |= {self.labels_keyed, self.rekey_changelog}
+        given = topics if self.labels is None else [*topics, self.labels.topic]
+        own = {self.results, self.outcomes, self.changelog, self.features, self.parts, self.tickets}
+        own |= {self.monitor_changelog, self.labels_keyed, self.rekey_changelog}
+        own |= {self.dlq(topic) for topic in (*given, self.labels_keyed)}
         for topic in topics:
             if topic in own:
                 raise ValueError(f"[[requests]] topic {topic} is one of the application's own topics")

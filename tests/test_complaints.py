@@ -26,6 +26,9 @@ from tests.test_config import WHOLE
         ),
         (('id = "loans"', 'id = "Loans"'), ["[app.id] does not match ^[a-z0-9][a-z0-9._-]{0,63}$"]),
         (("[kafka]", '[kafka]\nacks = "1"'), ["[kafka] `acks` is not yours to set: an answer counts only when all in-sync replicas have it"]),
+        (("[[requests]]", "[requests]"), ["[requests] is not a list of tables: write [[requests]] above each of them"]),
+        (("[kafka]", '[kafka]\n"debug" = ["a"]'), ["[kafka.debug] is neither a text, nor a number, nor true or false"]),
+        (('[app]\nid = "loans"\nstate_dir = "state"', 'app = "loans"'), ["[app] is not a table of keys and values"]),
         (("[[requests]]", "[[requests]]\npartitions = 0"), ["[requests.0.partitions] should be greater than or equal to 1"]),
     ],
 )  # fmt: skip

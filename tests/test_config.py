@@ -75,6 +75,10 @@ def test_a_key_that_the_guarantee_owns_is_refused_by_name(tmp_path: Path, key: s
         (("[[requests]]", '[[requests]]\ntopic = "loans.requests.live"\ncontract = "x"\n[[requests]]'), "same topic"),
         (("[[requests]]", '[[requests]]\ntopic = "l.b"\ncontract = "x"\npartitions = 8\n[[requests]]'), "partitions"),
         (("[app]", "[app"), "app.toml"),
+        (("[model]", "[limits]\nsession_ms = 40000\n[model]"), "must not be above max_poll_ms"),
+        (("[model]", "[dedupe]\nwindow_hours = inf\n[model]"), "[dedupe.window_hours] should be less than"),
+        (("[model]", "[dedupe]\nwindow_hours = nan\n[model]"), "[dedupe.window_hours] should be"),
+        (("[model]", "[monitor]\ngrain_hours = 1e-12\n[model]"), "[monitor.grain_hours] should be greater than"),
     ],
 )
 def test_what_is_wrong_is_named_and_secrets_are_not_shown(tmp_path: Path, change: tuple[str, str], words: str) -> None:
@@ -237,7 +241,35 @@ def test_labels_have_topics_of_their_own(tmp_path: Path) -> None:
     assert any(line.startswith("topic = ") and "loans.labels" in line for line in as_toml(effective(path)))
 
 
-@pytest.mark.parametrize("topic", ["loans.requests.live", "loans.results", "loans.performance.parts"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "loans.results",
+        "loans.features",
+        "loans.tickets",
+        "loans.requests.live.dlq",
+        "loans.labels.dlq",
+        "loans.labels.keyed.dlq",
+    ],
+)
+def test_requests_may_not_lie_in_another_topic_of_the_application(tmp_path: Path, topic: str) -> None:
+    """Its own records would be read as requests."""
+    lane = f'[[requests]]\ntopic = "{topic}"\ncontract = "ask.avsc"\n[[requests]]'
+    with pytest.raises(ConfigError, match="one of the application's own topics"):
+        load(written(tmp_path, WHOLE.replace("[[requests]]", lane) + LABELS))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "loans.requests.live",
+        "loans.requests.live.dlq",
+        "loans.results",
+        "loans.features",
+        "loans.tickets",
+        "loans.performance.parts",
+    ],
+)
 def test_labels_may_not_lie_in_another_topic_of_the_application(tmp_path: Path, topic: str) -> None:
     """They would be answered, or counted as what they are not."""
     with pytest.raises(ConfigError, match="one of the application's other topics"):

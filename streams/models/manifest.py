@@ -57,7 +57,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from streams.complaints import complaints
-from streams.config import Section
+from streams.config import HOURS_MAX, Section
 from streams.errors import ConfigError
 
 FILE = "manifest.toml"
@@ -96,7 +96,7 @@ class Feature(Section):
     unseen: Literal["refuse", "missing"] = "refuse"
     unit: Text | None = None
     """What the model was trained in; the contract's field must say the same."""
-    drift_tolerance: Annotated[float, Field(gt=0)] | None = None
+    drift_tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The PSI that a window may have without being drift; default: what the reference's own blocks have."""
 
     @field_validator("missing", mode="before")
@@ -192,7 +192,7 @@ class Label(Section):
     """`[label]`: which field of a label carries the truth, and until when it may arrive."""
 
     field: Text
-    horizon_hours: Annotated[float, Field(gt=0)]
+    horizon_hours: Annotated[float, Field(gt=0, le=HOURS_MAX)]
     absence_means: Text = "unknown"
     """`unknown`, or the class that no label within the horizon stands for."""
 
@@ -212,11 +212,15 @@ class Risk(Section):
     """The largest mean of a window that is no deterioration."""
 
 
+TOLERANCE_MAX = 0.001
+"""Of a probability. Other libraries and processors move one by 1e-6 or so."""
+
+
 class Golden(Section):
     """`[golden]`: inputs with their expected scores."""
 
     file: Text
-    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The largest difference of a score that still passes; 0 asks for equal bits."""
 
 
@@ -247,6 +251,8 @@ class Manifest(Section):
         if self.onnx and self.flavor != "onnx":
             raise ValueError(f'[onnx] is for flavor "onnx"; this one is "{self.flavor}"')
         self.output.check(self.task)
+        if self.task != "regression" and self.golden.tolerance > TOLERANCE_MAX:
+            raise ValueError(f"[golden] tolerance is above {TOLERANCE_MAX}: of a probability that is another one")
         if self.risk and self.task == "regression":
             raise ValueError("[risk] is for models of classes: the loss of a number has no largest value")
         if self.label and self.label.absence_means not in ("unknown", *self.output.classes):
