@@ -11,11 +11,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from streams.errors import SlotTaken
+from streams.errors import SlotTaken, StateError
 
 PROGRESS_BYTES = 4_096
 RESTARTS = "STREAMS_RESTARTS"
@@ -25,19 +25,23 @@ PATIENCE_S = 3.0
 
 
 def instance(state_dir: Path, flag: str | None, environment: dict[str, str]) -> str:
-    """Return this host's name in slots: the flag, POD_NAME, or an id that is made once in the state directory."""
+    """Return this host's name in slots: the flag, POD_NAME, or an id that is made once in the state directory.
+
+    Raises: StateError if that cannot be written.
+    """
     if flag or environment.get("POD_NAME"):
         return flag or environment["POD_NAME"]
-    state_dir.mkdir(parents=True, exist_ok=True)
-    path = state_dir / "instance"
-    with contextlib.suppress(FileExistsError):
-        draft = state_dir / f"instance.{os.getpid()}"
-        draft.write_text(secrets.token_hex(4))
-        try:
-            os.link(draft, path)  # fails if somebody was first; never replaces
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
+    with _written_to(state_dir):
+        state_dir.mkdir(parents=True, exist_ok=True)
+        path = state_dir / "instance"
+        with contextlib.suppress(FileExistsError):
+            draft = state_dir / f"instance.{os.getpid()}"
+            draft.write_text(secrets.token_hex(4))
+            try:
+                os.link(draft, path)  # fails if somebody was first; never replaces
+            finally:
+                draft.unlink()
+        return path.read_text().strip()
 
 
 def slots_dir(state_dir: Path, kind: str) -> Path:
@@ -46,13 +50,17 @@ def slots_dir(state_dir: Path, kind: str) -> Path:
 
 
 class Slot:
-    """A slot held by this process. Raises: SlotTaken if another process holds it, and goes on holding it."""
+    """A slot held by this process.
+
+    Raises: SlotTaken if another process holds it, and goes on holding it; StateError if the state directory cannot be written.
+    """
 
     def __init__(self, state_dir: Path, name: str, *, patience_s: float = PATIENCE_S) -> None:
         self.name = name
         self.directory = state_dir / name
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[str] = (self.directory / "lock").open("a+")
+        with _written_to(state_dir):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = (self.directory / "lock").open("a+")
         if not _locked(self._lock, patience_s):
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
@@ -63,10 +71,11 @@ class Slot:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
-        self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
-        # a batch that killed the last process will be noted again; a death before that is not the batch's
-        os.ftruncate(self._progress, PROGRESS_BYTES)
-        self.note("")
+        with _written_to(state_dir):
+            self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
+            # a batch that killed the last process will be noted again; a death before that is not the batch's
+            os.ftruncate(self._progress, PROGRESS_BYTES)
+            self.note("")
 
     @property
     def number(self) -> int:
@@ -81,6 +90,18 @@ class Slot:
         """
         trace = coordinates.encode()[:PROGRESS_BYTES].ljust(PROGRESS_BYTES)
         os.pwrite(self._progress, trace, PROGRESS_BYTES if ahead else 0)
+
+
+@contextlib.contextmanager
+def _written_to(state_dir: Path) -> Iterator[None]:
+    """Raises: StateError for what the system says."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or state_dir} cannot be written ({error.strerror}). Let the user that runs the workers own "
+            f"{state_dir}, or set app.state_dir"
+        ) from None
 
 
 def _locked(file: IO[str], patience_s: float) -> bool:

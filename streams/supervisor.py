@@ -150,7 +150,8 @@ class Supervisor:
         pid, child.process = child.process.pid, None
         if self._stops or code == 0 or code in FINAL or self._hopeless(child, code) or self._fought_over(child, code):
             # while stopping, a worker that a signal ended did as it was told; a second signal is said by the exit code
-            child.code = (130 if self._stops > 1 else 0) if self._stops and code < 0 else abs(code)
+            by_signal = (130 if self._stops > 1 else 0) if self._stops else 128 - code
+            child.code = by_signal if code < 0 else code
             self._on_event(child.name, "stopped", pid)
             log.info("worker stopped", slot=child.name, code=code)
             return

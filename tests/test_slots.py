@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.errors import SlotTaken
+from streams.errors import SlotTaken, StateError
 from streams.slots import Slot, forget_progress, instance, last_progress
 
 
@@ -51,3 +51,13 @@ def test_two_hosts_do_not_share_an_instance(tmp_path: Path) -> None:
     here = instance(tmp_path / "here", None, {})
     assert here == instance(tmp_path / "here", None, {})
     assert here != instance(tmp_path / "there", None, {})
+
+
+def test_a_state_directory_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
+    """As one that another user has made: a fault of the disk, which is tried again, and no traceback."""
+    (tmp_path / "file").write_text("in the way")
+    for attempt in (lambda: instance(tmp_path / "file" / "state", None, {}), lambda: Slot(tmp_path / "file", "a-00")):
+        with pytest.raises(
+            StateError, match=r"cannot be written \(.*Let the user that runs the workers own .*app\.state_dir"
+        ):
+            attempt()

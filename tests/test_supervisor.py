@@ -59,7 +59,7 @@ def test_a_worker_that_dies_over_the_same_batch_again_and_again_stays_down(tmp_p
     body = f"open({str(tmp_path / 'a-00' / 'progress')!r}, 'w').write({trace}); os.kill(os.getpid(), 11)"
     command, count = child(tmp_path, body)
     other = [sys.executable, "-c", "pass"]
-    assert signal.SIGSEGV == Supervisor({"a-00": command, "a-01": other}, tmp_path).run()
+    assert 128 + signal.SIGSEGV == Supervisor({"a-00": command, "a-01": other}, tmp_path).run()
     assert str(DEATHS_MAX) == count.read_text()
 
 
@@ -96,7 +96,7 @@ def test_too_many_such_records_are_not_the_records_fault(tmp_path: Path, monkeyp
     """Three are refused, and the fourth stops the slot: it is the model that kills its workers."""
     monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
     command, count = poisoned(tmp_path, 25, 26, 40, 60)
-    assert signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
+    assert 128 + signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
     assert str(TRIAL_AFTER + (CONDEMNED_MAX + 1) * ALONE_MAX) == count.read_text()
 
 
@@ -105,7 +105,7 @@ def test_a_refusal_that_does_not_help_stops_the_slot(tmp_path: Path, monkeypatch
     monkeypatch.setattr("streams.supervisor.BACKOFF_S", (0.0,))
     monkeypatch.setattr(sys.modules[__name__], "POISON", POISON.replace(" not in condemned]", "]"))
     command, count = poisoned(tmp_path, 25)
-    assert signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
+    assert 128 + signal.SIGSEGV == Supervisor({"a-00": command}, tmp_path).run()
     assert str(TRIAL_AFTER + 2 * ALONE_MAX) == count.read_text()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from streams import __version__
+from streams.errors import SetupError
 
 CONFIG = Annotated[
     Path,
@@ -33,7 +34,8 @@ JSON_FILE = Annotated[Path | None, typer.Option("--json", help="Also write the r
 EXIT_CODES = """Exit codes: 0 done and right · 1 a violation or a failure · 2 wrong usage or configuration ·
 3 verify, schemas check: nothing wrong, but a part could not be checked · 4 something is missing or contradicts the guarantee ·
 5 offsets disagree, a person must decide · 6 the slot is taken · 7 an outcome is unknown, restart · 8 no answer from broker or registry ·
-9 the local state failed, restart · 10 fenced again and again by a worker of the same name"""
+9 the local state failed, restart · 10 fenced again and again by a worker of the same name ·
+128+n a worker was ended by signal n again and again · 130 interrupted"""
 
 app = typer.Typer(
     name="streams",
@@ -75,6 +77,9 @@ def _root(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a result for programs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    """Write a result for programs. Raises: SetupError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=2) + "\n")
+    except OSError as error:
+        raise SetupError(f"--json: {path} cannot be written: {error.strerror}") from None

@@ -18,8 +18,9 @@ def try_disk(state_dir: Path) -> Finding:
     A folder that is not there yet is looked for upwards: made here, it might belong to the wrong user.
     Raises: StateError where it cannot be written; SetupError where locks do not lock.
     """
-    folder = next(parent for parent in (state_dir, *state_dir.parents) if parent.exists())
+    folder = state_dir
     try:
+        folder = next(parent for parent in (state_dir, *state_dir.parents) if parent.exists())
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as mine:
             mine.write(b"doctor")
             mine.flush()
