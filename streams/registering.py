@@ -109,7 +109,10 @@ def _standing(entry: _Entry, client: RegistryClient, nodes_max: int) -> Finding:
     wrong = next(_own_rules(entry, nodes_max), None)
     if wrong is not None:
         return wrong
-    found = client.lookup(entry.subject, entry.path.read_text("utf-8"))
+    try:
+        found = client.lookup(entry.subject, entry.path.read_text("utf-8"))
+    except Refused as error:
+        return Finding(entry.subject, "error", f"the registry cannot read {entry.path.name}: {error}")
     if found is None:
         if entry.kind != "product" and client.versions(entry.subject):
             text = f"{entry.path.name} is not among its versions. `streams schemas register` adds it"
@@ -149,6 +152,10 @@ def _product_id(entry: _Entry, client: RegistryClient, cache: IdCache) -> int:
                 return schema_id
         raise Unreachable(
             f"The id of {entry.path.name} under subject {entry.subject} was never looked up from here. {error}"
+        ) from None
+    except Refused as error:
+        raise SetupError(
+            f"The registry cannot read {entry.path.name}, which is ours: {error}. Is it an Avro registry?"
         ) from None
     if found is None:
         raise SetupError(

@@ -4,7 +4,7 @@ Room: avro, pure. Properties are read from writers' schemas too, so a property o
 the schema: guessing what `"minimum": "zero"` meant would let values through that somebody wanted stopped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, cast, get_args
 
@@ -96,6 +96,8 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
         ]
         field = by_name.get(name)
         if field is None:  # a record: what is said of its fields is said of it
+            if "default" in raw and not _record_fits(raw["default"], name, raw["type"], by_name):
+                found.append(f"Field {name} has a default that is no such record: each of its fields, with its value.")
             continue
         if field.role in LABELS_ONLY and not labels:
             found.append(f"Field {name} is the {field.role}, which means something in labels only.")
@@ -113,6 +115,23 @@ def _raw_fields(fields: Sequence[dict[str, Any]], prefix: str = "") -> Iterator[
         yield name, raw
         if isinstance(kind, dict) and kind.get("type") == "record":
             yield from _raw_fields(kind["fields"], f"{name}.")
+
+
+def _record_fits(default: Json, name: str, kind: dict[str, Any], by_name: Mapping[str, Field]) -> bool:
+    """Return whether a default gives each field of a record a value; what is left out must have a default of its own."""
+    if not isinstance(default, dict):
+        return False
+    for raw in kind["fields"]:
+        where = f"{name}.{raw['name']}"
+        if raw["name"] not in default:
+            if "default" not in raw:
+                return False
+        elif where in by_name:
+            if not _fits(default[raw["name"]], by_name[where]):
+                return False
+        elif not _record_fits(default[raw["name"]], where, raw["type"], by_name):
+            return False
+    return True
 
 
 def _role(raw: dict[str, Json], kind: Kind, logical: str | None, nullable: bool, where: str) -> Role | None:

@@ -4,6 +4,8 @@ The transport is confluent-kafka's client, so its keys (credentials, TLS, proxy,
 are not shown: they may quote addresses with a password in them.
 """
 
+import json
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -43,7 +45,7 @@ class RegistryClient:
     """One registry. Each call is one request, or several if `retries` says so.
 
     Raises (every method but the constructor): Unreachable, whenever there is no definite answer: the registry is down,
-    overloaded, refuses our credentials, or is not a registry; those that change something or judge: Refused.
+    overloaded, refuses our credentials, or is not a registry; those that change something, judge, or name a schema: Refused.
     """
 
     def __init__(self, keys: Client, *, timeout_s: float | None = None, retries: int | None = None) -> None:
@@ -56,7 +58,12 @@ class RegistryClient:
         try:
             self._client = SchemaRegistryClient(_settings(keys, timeout_s, retries))
         except OSError as error:
-            raise ConfigError(f"[schema_registry] a file that an `ssl.` key names cannot be read: {error}") from None
+            named = ", ".join(
+                f"{key} = {keys[key]}" for key in keys if key.startswith("ssl.") and key.endswith(".location")
+            )
+            raise ConfigError(
+                f"[schema_registry] a file that an `ssl.` key names cannot be read: {error.strerror} ({named})"
+            ) from None
         except (ValueError, TypeError) as error:  # the client's own words name keys, never values
             raise ConfigError(f"[schema_registry] the client refuses its settings: {error}") from None
 
@@ -124,7 +131,7 @@ class RegistryClient:
             ) from None
         except Exception as error:  # noqa: BLE001  whatever the transport raises, there was no answer
             raise Unreachable(
-                f"The schema registry at {self._where} does not answer ({type(error).__name__}). Is it running, and reachable? See [schema_registry]."
+                f"The schema registry at {self._where} {_unanswered(error)}? See [schema_registry]."
             ) from None
 
 
@@ -162,9 +169,27 @@ def _user(url: str) -> str | None:
     return unquote(userinfo) if at else None
 
 
+def _unanswered(error: BaseException) -> str:
+    """Return why there was no answer, and what to look at."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return f"and this client do not agree on TLS ({cause.reason}). Is its certificate signed by what `ssl.ca.location` names"
+        if isinstance(cause, json.JSONDecodeError):
+            return "answers with something that is no JSON. Is this a schema registry's address, path included"
+        cause = cause.__cause__ or cause.__context__
+    return f"does not answer ({type(error).__name__}). Is it running, and reachable"
+
+
 def _advice(status: int) -> str:
     if status in (401, 403):
         return ": it refuses the credentials in [schema_registry]"
     if status == 404:
         return ": no schema registry answers under this path; Confluent's API ends in no path, Apicurio's in /apis/ccompat/v7"
+    if 300 <= status < 400:
+        return ": it points elsewhere; give that address"
+    if status == 429:
+        return ": it asks for fewer requests; try again later"
+    if status >= 500:
+        return ": it has trouble, or what stands before it; see its log"
     return ""

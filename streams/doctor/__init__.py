@@ -44,3 +44,6 @@ def examine(config: Path, flags: Sequence[str] | None = None) -> Iterator[Findin
         except Stop as reason:
             failed.add(check.name)
             yield Finding("FAIL", check.name, str(reason), reason.code)
+        except Exception as fault:  # noqa: BLE001  the other checks are to be made all the same
+            failed.add(check.name)
+            yield Finding("FAIL", check.name, f"the check itself failed, which is a fault of ours: {fault!r}", 1)

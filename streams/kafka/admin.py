@@ -283,6 +283,8 @@ class Admin:
     def _question(self) -> str:
         if self._refused:
             return "It refuses this client's credentials or certificates (or the client the broker's)."
+        if "security.protocol" not in self._client:
+            return "Is the broker running, and reachable at this address? If it asks for TLS or a login, set security.protocol."
         return "Is the broker running, and reachable at this address?"
 
 

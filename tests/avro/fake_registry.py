@@ -73,6 +73,10 @@ class FakeRegistry:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
 

@@ -273,6 +273,15 @@ def test_a_schema_without_roles_is_legal_and_no_contract() -> None:
     ]
 
 
+def nested(default: Any) -> dict[str, Any]:
+    """A record in a record, with a default; of its fields one has a default of its own."""
+    rooms = {"name": "rooms", "type": "int", "doc": "d"}
+    home = {"type": "record", "name": "Home", "fields": [rooms]}
+    age = {"name": "age", "type": "int", "doc": "d"}
+    fields = [age, {"name": "home", "type": home, "doc": "d", "default": {"rooms": 1}}]
+    return {"name": "x", "type": {"type": "record", "name": "Who", "fields": fields}, "doc": "d", "default": default}
+
+
 @pytest.mark.parametrize(
     ("fields", "key", "complaint"),
     [
@@ -292,6 +301,12 @@ def test_a_schema_without_roles_is_legal_and_no_contract() -> None:
         ([ID, {"name": "x", "type": "boolean", "doc": "d", "default": 0}], None, "Field x has a default"),
         ([ID, {"name": "x", "type": "double", "doc": "d", "default": "NaN"}], None, "Field x has a default"),
         ([ID, {"name": "x", "type": "string", "doc": "d", "default": None}], None, "Field x has a default"),
+        ([ID, nested({"age": "old"})], None, "Field x has a default that is no such record"),
+        ([ID, nested({})], None, "Field x has a default that is no such record"),
+        ([ID, nested(7)], None, "Field x has a default that is no such record"),
+        ([ID, nested({"age": 7, "home": {"rooms": None}})], None, "Field x has a default that is no such record"),
+        ([ID, nested({"age": 7})], None, None),
+        ([ID, nested({"age": 7, "home": {"rooms": 3}})], None, None),
         ([ID, {"name": "x", "type": ["null", "int"], "doc": "d", "default": None}], None, None),
         ([ID, {"name": "x", "type": ["int", "null"], "doc": "d", "default": 7}], None, None),
         ([ID, {"name": "x", "type": "double", "doc": "d", "default": 7}], None, None),
