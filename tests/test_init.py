@@ -136,6 +136,32 @@ def test_what_is_commented_out_is_what_holds_without_it(loans: Path) -> None:
     assert {"sasl.username", "sasl.password"} < set(settings.kafka)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"sasl.username" = "me"\n"sasl.password_file" = "secret"',
+        'sasl.username = "me"\nsasl.password_env = "KAFKA_PASSWORD"',
+        'sasl.password = "overlaid"',
+    ],
+)
+def test_the_scripts_read_their_settings_as_the_product_does(
+    loans: Path, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys with and without quotes, secrets from files and variables, the environment over all of it."""
+    (loans / "secret").write_text("hunter2\n")
+    monkeypatch.setenv("KAFKA_PASSWORD", "hunter3")
+    if "overlaid" in written:
+        monkeypatch.setenv("STREAMS__KAFKA__SASL__PASSWORD_FILE", "secret")
+        monkeypatch.setenv("STREAMS__SCHEMA_REGISTRY__URL", "http://elsewhere:1")
+    path = loans / "loans.toml"
+    path.write_text(path.read_text().replace("[kafka]  #", f"[kafka]\n{written}\n#"))
+    clients = runpy.run_path(str(loans / "clients.py"))["settings"]
+    ours = load(path)
+    assert {**ours.kafka} == clients("kafka")
+    assert {**ours.schema_registry} == clients("schema_registry")
+    assert clients("kafka")["sasl.password"] in ("hunter2", "hunter3")
+
+
 MADE = ("model.txt", "golden.jsonl", "reference.json")
 """What `train.py` writes into the package."""
 

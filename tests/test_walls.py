@@ -136,7 +136,7 @@ def test_the_pure_rooms_are_pure(name: str) -> None:
 def test_what_init_writes_knows_nothing_of_ours() -> None:
     """Producers and consumers of an application have no answeronce installed."""
     scripts = sorted((ROOT / TEMPLATE).glob("*.py"))
-    assert ["consume.py", "label.py", "produce.py", "train.py"] == [path.name for path in scripts]
+    assert ["clients.py", "consume.py", "label.py", "produce.py", "train.py"] == [path.name for path in scripts]
     assert not [module for path in scripts for module in imports(path) if module.partition(".")[0] == "streams"]
 
 

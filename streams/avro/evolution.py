@@ -17,6 +17,9 @@ _THERE = "presence"
 """Not a facet: that a field of this name is there."""
 
 
+_KEY = "", "key"
+
+
 class _Facet(NamedTuple):
     where: str
     name: str
@@ -29,7 +32,11 @@ def silent_changes(old: str | Mapping[str, Any], new: str | Mapping[str, Any]) -
     Looked at: logical type, precision, scale and length of each type, the role and the unit of each field, and the record's `key`.
     Raises: SchemaRefused if one of them is not JSON within the limits.
     """
-    were, are = (_by_place(load(schema)) for schema in (old, new))
+    before, after = load(old), load(new)
+    were, are = _by_place(before), _by_place(after)
+    if _KEY in were or _KEY in are:
+        were.setdefault(_KEY, _key_without_one(before))
+        are.setdefault(_KEY, _key_without_one(after))
     fields = {where for where, name in were if name == _THERE} & {where for where, name in are if name == _THERE}
     sentences = []
     for where, name in sorted(were.keys() | are.keys()):
@@ -38,6 +45,12 @@ def silent_changes(old: str | Mapping[str, Any], new: str | Mapping[str, Any]) -
             subject = f"Field {where}" if where else "The record"
             sentences.append(f"{subject} changes its {name} from {_shown(was)} to {_shown(now)}.")
     return sentences
+
+
+def _key_without_one(tree: Json) -> Json:
+    """Return the key of a record that does not name one: the request id."""
+    fields = _fields(tree) if isinstance(tree, dict) else []
+    return [field.get("name") for field in fields if field.get("role") == "request_id"] or None
 
 
 def _by_place(tree: Json) -> dict[tuple[str, str], Json]:
@@ -80,7 +93,8 @@ def _of_type(node: Json, where: str, names: dict[str, dict[str, Json]], within: 
             if isinstance(name, str):
                 names[name] = node
                 within = within | {name}
-            yield from (_Facet(where, facet, node[facet]) for facet in FACETS if facet in node)
+            given = {"scale": 0, **node} if node.get("logicalType") == "decimal" else node
+            yield from (_Facet(where, facet, given[facet]) for facet in FACETS if facet in given)
             if "fields" in node:
                 yield from _of_fields(node, f"{where}.", names, within)
             for inside in ("items", "values", "type"):

@@ -25,6 +25,7 @@ FILES: dict[str, str] = {
     "package/golden.jsonl": "package/golden.jsonl",
     "package/reference.json": "package/reference.json",
     "train.py": "train.py",
+    "clients.py": "clients.py",
     "produce.py": "produce.py",
     "consume.py": "consume.py",
     "label.py": "label.py",

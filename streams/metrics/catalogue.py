@@ -6,10 +6,10 @@ Counters begin at 0 with every process.
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["counter", "gauge", "histogram", "info"]
-Unit = Literal["records", "seconds", "transactions", "partitions", "events", "fact", "0 or 1"]
+Unit = Literal["records", "seconds", "transactions", "partitions", "events", "windows", "fact", "0 or 1"]
 
 
 class Metric(StrEnum):
@@ -21,7 +21,8 @@ class Metric(StrEnum):
     labels: tuple[str, ...]
 
     def __new__(cls, name: str, kind: Kind, unit: Unit, meaning: str, *labels: str) -> "Metric":
-        """Return the name, with its properties."""
+        """Return the name, with its properties. Raises: AssertionError for a unit that is none."""
+        assert unit in get_args(Unit), f"{name}: {unit}"
         metric = str.__new__(cls, name)
         metric._value_ = name
         metric.kind, metric.unit, metric.meaning, metric.labels = kind, unit, meaning, labels

@@ -1,4 +1,4 @@
-"""The observer that counts. The loop's thread writes, the server's reads; one lock, held for microseconds."""
+"""The observer that counts. The loop's thread writes, the server's reads; one lock, held for microseconds, and a millisecond or so a scrape."""
 
 import threading
 import time

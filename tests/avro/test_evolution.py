@@ -75,6 +75,18 @@ def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
             ["The record changes its key from ['a'] to none."],
         ),
         (
+            schema(field("string", role="request_id"), field({**MONEY, "scale": 0}, "b"), key=["a"]),
+            schema(
+                field("string", role="request_id"), field({key: MONEY[key] for key in MONEY if key != "scale"}, "b")
+            ),
+            [],
+        ),
+        (
+            schema(field("string", role="request_id"), field("string", "b", role="tenant")),
+            schema(field("string", role="request_id"), field("string", "b", role="tenant"), key=["b", "a"]),
+            ["The record changes its key from ['a'] to ['b', 'a']."],
+        ),
+        (
             schema(field({"type": "array", "items": TIME})),
             schema(field({"type": "array", "items": "long"})),
             ["Field a[] changes its logicalType from timestamp-millis to none."],

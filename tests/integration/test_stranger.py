@@ -176,7 +176,8 @@ def test_from_init_to_verify(
     monkeypatch.chdir(folder.path)
     prepare, (score,), (consume,), ask, (verify,), (*more, count), (label, show, drift) = folder.commands()
     for command in prepare:
-        streams(command)
+        said = streams(command)
+    assert "\nok      writing" in said, "the doctor comes last"
     scorer, consumer = Talker(folder.argv(score), folder.path), Answers(folder, consume)
     talkers = [scorer]
     try:

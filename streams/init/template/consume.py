@@ -6,16 +6,13 @@ Nothing in here is answeronce's: any consumer does it like this. One setting mat
 was never committed. An offset is stored when its answer was printed, so that none is missed, whatever ends this.
 """
 
-import tomllib
-from pathlib import Path
-
+from clients import settings
 from confluent_kafka import Consumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 TOPICS = ["$app.results", "$app.outcomes", "$app.requests.live.dlq"]
-SETTINGS = tomllib.loads(Path(__file__).with_name("$app.toml").read_text("utf-8"))
 
 
 def told(message):
@@ -23,13 +20,19 @@ def told(message):
     if message.topic().endswith(".dlq"):
         return f"DEAD LETTER {message.key()} {dict(message.headers())['__dlq.errors.message'].decode()}"
     answer = decode(message.value(), SerializationContext(message.topic(), MessageField.VALUE))
-    said = answer.get("sentence") or f"{answer['label']}, {answer['score']:.3f}"
+    said = answer.get("sentence") or prediction(answer)
     return f"{answer.get('kind', 'SCORED')} {answer['request_id'] or answer['request_topic']} {said}"
 
 
-decode = AvroDeserializer(SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10}))
+def prediction(answer):
+    """Return the label, if there is one, and the probability, those of all classes, or the number that was predicted."""
+    numbers = answer["scores"] or [one for one in (answer["score"], answer["value"]) if one is not None]
+    return ", ".join([*filter(None, [answer["label"]]), *(f"{number:.3f}" for number in numbers)])
+
+
+decode = AvroDeserializer(SchemaRegistryClient(settings("schema_registry") | {"timeout": 10}))
 consumer = Consumer(
-    SETTINGS["kafka"]
+    settings("kafka")
     | {
         "group.id": "$app.by-hand",
         "isolation.level": "read_committed",

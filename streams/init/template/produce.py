@@ -9,16 +9,14 @@ which librdkafka's own default is not, or the request lands in another partition
 import json
 import sys
 import time
-import tomllib
-from pathlib import Path
 
+from clients import settings
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 TOPIC = "$app.requests.live"
-SETTINGS = tomllib.loads(Path(__file__).with_name("$app.toml").read_text("utf-8"))
 
 
 def value(text):
@@ -31,22 +29,24 @@ def value(text):
 
 def send(topic, record, done):
     """Send a record under its request's id; return what went wrong, or 0."""
-    registry = SchemaRegistryClient(SETTINGS["schema_registry"] | {"timeout": 10})
-    encode = AvroSerializer(
-        registry,
-        conf={
-            "auto.register.schemas": False,
-            "use.latest.version": True,
-            "subject.name.strategy": topic_subject_name_strategy,
-        },
-    )
     try:
+        encode = AvroSerializer(
+            SchemaRegistryClient(settings("schema_registry") | {"timeout": 10}),
+            conf={
+                "auto.register.schemas": False,
+                "use.latest.version": True,
+                "subject.name.strategy": topic_subject_name_strategy,
+            },
+        )
         encoded = encode(record, SerializationContext(topic, MessageField.VALUE))
     except Exception as error:
         return (
-            f"Not encoded, with the registry at {SETTINGS['schema_registry']['url']}: {type(error).__name__}: {error}"
+            f"Not encoded. Does [schema_registry] of $app.toml hold, and the contract? {type(error).__name__}: {error}"
         )
-    producer = Producer(SETTINGS["kafka"] | {"partitioner": "murmur2_random"})
+    try:
+        producer = Producer(settings("kafka") | {"partitioner": "murmur2_random"})
+    except Exception as error:
+        return f"The client refuses [kafka] of $app.toml: {error}"
     producer.produce(
         topic,
         encoded,
