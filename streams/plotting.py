@@ -92,7 +92,7 @@ def plot(lines: Sequence[Told], path: Path, title: str, drift: Sequence[Line] = 
         try:
             canvas.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
         except OSError as error:
-            raise SetupError(f"{path}: {error.strerror}") from None
+            raise SetupError(f"{path} cannot be written: {error.strerror}. Name another place") from None
 
 
 def usable(path: Path) -> None:
@@ -100,7 +100,7 @@ def usable(path: Path) -> None:
     if path.suffix not in FORMATS:
         raise ConfigError(f"{path}: a picture is one of {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
-        raise SetupError(f"{path}: there is no folder {path.absolute().parent}")
+        raise SetupError(f"{path}: there is no folder {path.absolute().parent}. Make it, or name another place")
     if find_spec("matplotlib") is None:
         raise SetupError("drawing needs matplotlib: pip install 'answeronce[plot]'")
 

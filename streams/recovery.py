@@ -65,7 +65,8 @@ def recover(tps: frozenset[TP], edges: Edges, fold: Fold, goes_on: Callable[[], 
         if positions[tp] > end:
             raise OffsetsError(
                 f"OFFSETS_WENT_FORWARD: {tp} is committed at {positions[tp]}, but the log ends at {end}. Requests were lost "
-                "with the log's tail, or the group's offsets were moved by hand. Nothing was read; decide with `streams verify`"
+                "with the log's tail, or the group's offsets were moved by hand. Nothing was read. `streams verify` says what is "
+                "answered; restore the offsets, or begin a new application id"
             )
         if positions[tp] < start:
             if not goes_on():

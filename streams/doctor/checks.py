@@ -264,28 +264,39 @@ def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
             yield Finding("FAIL", check, f"{tp}: {reason}", reason.code)
 
 
+def _monitor(case: Case) -> Iterator[Finding]:
+    """What the monitor needs beyond what the scorer does."""
+    settings = case.settings
+    wrong = monitor_contradictions(settings, case.found)
+    for line in wrong:
+        yield Finding("FAIL", "monitor", f"{line}. See `streams topics plan`", SetupError.code)
+    if wrong:
+        return
+    groups, tried = monitor(settings), dict[tuple[str, TP], Written | Stop | None]()
+    for reads in groups:
+        tried |= {("reading", tp): came for tp, came in _tried_reading(case, reads)}
+        written = _tried_writing(case, reads.group, monitor_writes(settings, reads.group))
+        tried |= {("writing", tp): came for tp, came in written.items()}
+        if not case.admin.may_read(reads.group):
+            yield _denied("monitor", reads.group)
+        elif missing := unbegun(reads, case.admin, case.found):
+            text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
+            yield Finding("FAIL", "monitor", text, SetupError.code)
+    failed = {tp: came for (_, tp), came in tried.items() if isinstance(came, Stop)}
+    yield from _failures("monitor", failed)
+    if not failed:
+        whose = " and ".join(reads.group for reads in groups)
+        yield Finding(
+            "ok", "monitor", f"{len(tried)} partitions of group {whose} were read from, or written to and aborted"
+        )
+
+
 def _labels(case: Case) -> Iterator[Finding]:
-    """What the monitor needs beyond this; and whether labels lie where their predictions do."""
+    """Whether labels say what came true, and lie where their predictions do."""
     settings = case.settings
     assert settings.labels is not None, "it is wanted"
     subject = Subject(settings)
     asked(subject)
-    wrong = monitor_contradictions(settings, case.found)
-    for line in wrong:
-        yield Finding("FAIL", "labels", f"{line}. See `streams topics plan`", SetupError.code)
-    if wrong:
-        return
-    for reads in monitor(settings):
-        tried = {
-            **dict(_tried_reading(case, reads)),
-            **_tried_writing(case, reads.group, monitor_writes(settings, reads.group)),
-        }
-        yield from _failures("labels", {tp: one for tp, one in tried.items() if isinstance(one, Stop)})
-        if not case.admin.may_read(reads.group):
-            yield _denied("labels", reads.group)
-        elif missing := unbegun(reads, case.admin, case.found):
-            text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
-            yield Finding("FAIL", "labels", text, SetupError.code)
     tps = [TP(settings.labels_read, number) for number in range(settings.partitions)]
     starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "stable")
     looked = strangers = 0
@@ -332,5 +343,6 @@ CHECKS = (
     Check("clock", ("topics",), _clock),
     Check("offsets", ("topics",), _offsets),
     Check("workers", ("broker",), _workers),
-    Check("labels", ("model", "registry", "topics"), _labels, _has_labels),
+    Check("monitor", ("topics",), _monitor, _has_labels),
+    Check("labels", ("model", "registry", "monitor"), _labels, _has_labels),
 )

@@ -117,7 +117,9 @@ class Admin:
         deadline = time.monotonic() + _VISIBLE_S
         while name not in self.topics([name]):
             if time.monotonic() > deadline:
-                raise SetupError(f"Topic {name} was created, but no broker shows it after {_VISIBLE_S:.0f} s.")
+                raise SetupError(
+                    f"Topic {name} was created, but no broker shows it after {_VISIBLE_S:.0f} s. Try again."
+                )
             time.sleep(0.05)
         self.offsets([TP(name, partition) for partition in range(partitions)], "latest")  # every leader serves
 

@@ -47,14 +47,18 @@ class RequestProducer:
         """Learn what was acknowledged meanwhile. Raises: Unreachable if a record was not delivered."""
         self._producer.poll(0)
         if self._refused is not None:
-            raise Unreachable(f"A request to {self._topic} was not delivered: {self._refused.str()}.")
+            raise Unreachable(
+                f"A request to {self._topic} was not delivered: {self._refused.str()}. Is every broker up?"
+            )
 
     def finish(self, seconds: float = 60.0) -> None:
         """Wait until everything is acknowledged. Raises: Unreachable."""
         left = self._producer.flush(seconds)
         self.serve()
         if left:
-            raise Unreachable(f"{left:,} records to {self._topic} are not acknowledged after {seconds:.0f} s.")
+            raise Unreachable(
+                f"{left:,} records to {self._topic} are not acknowledged after {seconds:.0f} s. Is every broker up?"
+            )
 
     def close(self) -> None:
         """Drop what was not sent yet."""

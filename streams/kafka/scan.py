@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.config import Client
-from streams.errors import Unreachable
+from streams.errors import SetupError, Unreachable
 from streams.kafka.made import made
 from streams.kafka.message import headers_of
+from streams.kafka.verdicts import DENIED
 from streams.packs import unpack
 from streams.records import TP, Headers, Put
 
@@ -46,8 +47,8 @@ def scan(
 
     Offsets that hold no record (markers of transactions, aborted records, what retention deleted meanwhile) are
     passed over. `progress` is told the number of records read so far; `chunk` is how many are held at once.
-    Raises: ConfigError if the client refuses its settings; Unreachable if the broker fails, or nothing moves for
-    `stall_s` seconds.
+    Raises: ConfigError if the client refuses its settings; SetupError if the broker denies it; Unreachable if the broker
+    fails, or nothing moves for `stall_s` seconds.
     """
     left = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
     if not left:
@@ -76,7 +77,11 @@ def scan(
                     "or does a transaction hang there? (kafka-transactions.sh find-hanging)"
                 )
     except KafkaException as error:
-        raise Unreachable(f"Reading from {client['bootstrap.servers']}: {error}") from None
+        cause: KafkaError = error.args[0]
+        said = f"Reading from {client['bootstrap.servers']}: {cause.str()} ({cause.name()})."
+        if cause.code() in DENIED:
+            raise SetupError(f"{said} Grant Read to this user.") from None
+        raise Unreachable(f"{said} Is every broker up?") from None
     finally:
         consumer.close()
 

@@ -98,7 +98,8 @@ def _write_and_abort(producer: Producer, tp: TP) -> Written:
     producer.begin_transaction()
     try:
         asked_ms = time.time_ns() // 1_000_000
-        producer.produce(tp.topic, None, None, tp.partition, delivered, headers=[MARK])
+        # a topic that is compacted takes no record without a key
+        producer.produce(tp.topic, None, MARK[0], tp.partition, delivered, headers=[MARK])
         deadline = time.monotonic() + PATIENCE_S
         while not reports and time.monotonic() < deadline:
             producer.poll(0.05)
@@ -125,5 +126,7 @@ def _stop(error: KafkaError, grant: str) -> Stop:
     if "AUTHORIZATION" in error.name():
         return SetupError(f"the broker denies it: {error.str()}. {grant}.")
     if error.name().startswith("_") or error.retriable():
-        return Unreachable(f"the broker did not take it: {error.str()}.")
-    return SetupError(f"the broker refuses it: {error.str()}.")
+        return Unreachable(
+            f"the broker did not take it: {error.str()}. Is every broker up, and enough of them in sync?"
+        )
+    return SetupError(f"the broker refuses it: {error.str()}. `streams topics plan` shows how the topics should be.")

@@ -82,13 +82,13 @@ def parse(content: bytes, about: Manifest) -> list[Row]:
     """
     where, kind, golden = about.golden.file, _ROWS[about.task], []
     contracts = [each.contract for each in about.accepts]
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.rstrip().splitlines(), start=1):
         try:
             row = kind.model_validate(json.loads(line, parse_constant=_no_constant))
         except ValidationError as error:
             raise ConfigError(f"{where}, line {number}: {'; '.join(complaints(error, kind))}") from None
         except ValueError as error:
-            raise ConfigError(f"{where}, line {number}: {error}") from None
+            raise ConfigError(f"{where}, line {number}: {error}. Each line is one JSON object") from None
         if isinstance(row, _Multiclass) and len(row.expected) != len(about.output.classes):
             raise ConfigError(
                 f"{where}, line {number}: `scores` has {len(row.expected)} numbers, "

@@ -50,7 +50,7 @@ class OnnxGraph:
         try:
             external = has_external_data(artifact)
         except ValueError as error:
-            raise ConfigError(f"{where} is not an ONNX model: {error}") from None
+            raise ConfigError(f"{where} is not an ONNX model: {error}. Save the model again") from None
         if external:
             raise ConfigError(
                 f"{where} keeps data in other files, which a package does not follow: save it as one file "

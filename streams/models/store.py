@@ -55,7 +55,9 @@ def open_store(url: str) -> Store:
     """Return the store at a URL. Raises: ConfigError unless it is `file:///…`."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise ConfigError(f"model store {url}: only file:///path is supported so far, a folder that all workers share")
+        raise ConfigError(
+            f"model store {url}: only a folder is supported so far, that all workers share: file:///mnt/models, or file:models beside the configuration"
+        )
     return FileStore(Path(unquote(parts.path)))
 
 
@@ -77,7 +79,9 @@ class FileStore:
         try:
             return read(self.root / "packages" / digest)
         except ConfigError as error:
-            raise SetupError(f"model store {self}: package {digest} cannot be read: {error}") from None
+            raise SetupError(
+                f"model store {self}: package {digest} cannot be read: {error}. May this user read there? Else register it again"
+            ) from None
 
     def claim(self, name: str, version: str, digest: str) -> None:
         """Let a name and version stand for a package, for ever. Raises: ConfigError if they stand for another."""
@@ -102,9 +106,13 @@ class FileStore:
                 f"model {name} {version} is not in {self}. Registered are: {known}. See `streams models register`"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"model store {self}: {name} {version} cannot be read: {error}") from None
+            raise SetupError(
+                f"model store {self}: {name} {version} cannot be read: {error}. May this user read there?"
+            ) from None
         if not re.fullmatch(r"[0-9a-f]{64}", found):
-            raise SetupError(f"model store {self}: the entry of {name} {version} is damaged: it holds no digest")
+            raise SetupError(
+                f"model store {self}: the entry of {name} {version} is damaged: it holds no digest. Delete it, and register the package again"
+            )
         return found
 
     def _entry(self, name: str, version: str) -> Path:
@@ -131,7 +139,9 @@ class FileStore:
                     raise
             _sync(target.parent)
         except OSError as error:
-            raise SetupError(f"model store {self}: cannot write {target}: {error}") from None
+            raise SetupError(
+                f"model store {self}: cannot write {target}: {error}. May this user write there, and is there room?"
+            ) from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 

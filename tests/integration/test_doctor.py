@@ -20,6 +20,7 @@ from streams.errors import ConfigError, OffsetsError, SetupError, StateError, Un
 from streams.records import TP
 from streams.verify import verify
 from tests.integration.application import QUICK, Application, until
+from tests.integration.monitored import Monitored
 
 WHOLE = {"configuration", "disk", "model", "registry", "broker", "topics", "reading", "writing", "clock", "offsets", "workers"}  # fmt: skip
 
@@ -120,6 +121,38 @@ def test_rights_on_request_topic_group_and_transactional_id_are_tried(app: Appli
     assert f"Grant Write and Describe on transactional id {app.settings.group}.doctor" in of(findings, "writing")[0][1]
     assert f"denies this user group {app.settings.group}. Grant Read" in of(findings, "offsets")[0][1]
     assert {"clock"} == skipped(findings)
+
+
+@pytest.mark.parametrize("rekey", [0, 3], ids=["keyed alike", "keyed anew"])
+def test_what_the_monitor_needs_is_tried_too(stack: Stack, unique: str, tmp_path: Path, rekey: int) -> None:
+    """A scorer says what models see, so that topic is the scorer's matter; the rest is the monitor's."""
+    app = Monitored(stack, unique, tmp_path, rekey=rekey)
+    settings = app.settings
+    assert {} == failures(examined(app))
+    deny(app, ResourceType.TOPIC, settings.features, AclOperation.WRITE)
+    deny(app, ResourceType.TOPIC, settings.parts, AclOperation.WRITE)
+    deny(app, ResourceType.TOPIC, settings.labels_read, AclOperation.READ)
+    deny(app, ResourceType.GROUP, settings.monitor_group, AclOperation.READ)
+    findings = examined(app)
+    assert {"writing": SetupError.code, "monitor": SetupError.code} == failures(findings)
+    assert {"labels"} == skipped(findings)
+    assert f"Grant Write on topic {settings.features}." in of(findings, "writing")[0][1]
+    said = " ".join(text for grade, text in of(findings, "monitor") if grade == "FAIL")
+    for missing in (
+        f"Grant Read on topic {settings.labels_read}.",
+        f"Grant Write on topic {settings.parts}.",
+        f"denies this user group {settings.monitor_group}. Grant Read",
+    ):
+        assert missing in said
+
+
+def test_settings_that_only_a_worker_s_clients_refuse_are_found(app: Application) -> None:
+    """A transaction's deadlines are a producer's matter, and what it fetches a consumer's: nobody else would mind."""
+    findings = examined(app, ["kafka.socket.timeout.ms=60000", "kafka.fetch.max.bytes=1"])
+    assert dict.fromkeys(("reading", "writing", "offsets"), ConfigError.code) == failures(findings)
+    assert "socket.timeout.ms" in of(findings, "writing")[0][1]
+    assert "fetch.max.bytes" in of(findings, "reading")[0][1]
+    assert {} == failures(examined(app, ["kafka.socket.timeout.ms=9000"]))
 
 
 def test_what_was_not_set_up_is_said_with_the_command_that_does_it(app: Application) -> None:
