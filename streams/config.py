@@ -425,6 +425,18 @@ def _origin(given: Layer, at: tuple[int | str, ...]) -> str:
     return f" ({sources})" if sources else ""
 
 
+def _located(keys: Client, base: Path) -> Client:
+    """Return a client's keys; a path that is relative is the file's own if it is there, else the client's to understand."""
+    return Keys(
+        {
+            key: str(base / value)
+            if key.endswith(".location") and isinstance(value, str) and (base / value).exists()
+            else value
+            for key, value in keys.items()
+        }
+    )
+
+
 def _anchored(settings: Settings, base: Path) -> Settings:
     app = settings.app.model_copy(update={"state_dir": base / settings.app.state_dir})
     lanes = tuple(lane.model_copy(update={"contract": base / lane.contract}) for lane in settings.requests)
@@ -437,6 +449,8 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "app": app,
+            "kafka": _located(settings.kafka, base),
+            "schema_registry": _located(settings.schema_registry, base),
             "requests": lanes,
             "labels": labels,
             "model": settings.model.model_copy(update={"store": store}),

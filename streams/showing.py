@@ -40,10 +40,18 @@ def derived(settings: Settings) -> dict[str, str]:
         monitor = {
             f"dlq of {settings.labels.topic}": settings.dlq(settings.labels.topic),
             **({"keyed labels": settings.labels_keyed} if settings.labels.rekey else {}),
+            "what models saw": settings.features,
             "windows": settings.parts,
+            "tickets": settings.tickets,
             "monitor's changelog": settings.monitor_changelog,
             "monitor's group": settings.monitor_group,
         }
+        if settings.labels.rekey:
+            monitor |= {
+                "dlq of keyed labels": settings.dlq(settings.labels_keyed),
+                "changelog of keyed labels": settings.rekey_changelog,
+                "group that keys labels": settings.rekey_group,
+            }
     subjects = {f"subject of {lane.topic}": lane.lane_subject for lane in settings.requests}
     return {
         "results": settings.results,

@@ -117,6 +117,16 @@ def test_paths_are_the_file_s_own_whichever_layer_gave_them(tmp_path: Path) -> N
     assert (tmp_path / "shelf").as_uri() == settings.model.store
 
 
+def test_a_certificate_s_path_is_the_file_s_own_where_it_lies_there(tmp_path: Path) -> None:
+    """`probe` is no path to librdkafka, and what is not there is the client's to complain about."""
+    (tmp_path / "ca.pem").write_text("")
+    text = WHOLE.replace("[kafka]\n", '[kafka]\nssl.ca.location = "ca.pem"\nssl.key.location = "none.pem"\n')
+    settings = overlaid(tmp_path, {"STREAMS__SCHEMA_REGISTRY__SSL__CA__LOCATION": "ca.pem"}, text=text)
+    assert str(tmp_path / "ca.pem") == settings.kafka["ssl.ca.location"] == settings.schema_registry["ssl.ca.location"]
+    assert "none.pem" == settings.kafka["ssl.key.location"]
+    assert "probe" == overlaid(tmp_path, {"STREAMS__KAFKA__SSL__CA__LOCATION": "probe"}).kafka["ssl.ca.location"]
+
+
 def test_sections_that_the_file_lacks_may_come_from_elsewhere(tmp_path: Path) -> None:
     text = WHOLE.replace('[kafka]\n"bootstrap.servers" = "127.0.0.1:9092"\n', "")
     settings = overlaid(tmp_path, {"STREAMS__KAFKA__BOOTSTRAP__SERVERS": "b:1"}, text=text)

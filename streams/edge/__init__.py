@@ -1,7 +1,7 @@
 """Where things leave the application for people and their systems: at least once, on values that may be repeated.
 
-Built on Faust, which is kept to what it is good at (DESIGN §9): one agent, no table, no topic of its own, and offsets that
-are committed by hand.
+Built on Faust, which is kept to what it is good at: one agent, no table, no topic of its own, and offsets that are committed
+by hand.
 """
 
 from importlib import import_module
