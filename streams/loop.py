@@ -249,7 +249,8 @@ class Loop:
     def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
         self._watch(self._transact_s)
         try:
-            ended = self._edges.sink.transact(step, partial(self._handed_over, step, more))
+            beside = more and self._takes_ahead and not self._trial
+            ended = self._edges.sink.transact(step, partial(self._handed_over, step, beside), beside=beside)
         except Fenced:
             self._say_what_was_met()
             raise
@@ -273,10 +274,10 @@ class Loop:
             if isinstance(met, Stop):
                 raise met
 
-    def _handed_over(self, step: Step, more: bool) -> None:
+    def _handed_over(self, step: Step, beside: bool) -> None:
         """Use the time until the transaction has ended, in which the broker is at work."""
         self._observer.passed(Stage.PRODUCE)
-        if more and self._takes_ahead and not self._trial:
+        if beside:
             self._take_ahead(step)
 
     def _apply(self, step: Step, ended: Ended) -> None:

@@ -69,10 +69,10 @@ class Sink(Protocol):
     renewals: int
     """How often the producer was replaced."""
 
-    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
+    def transact(self, step: Step, handed_over: Callable[[], None] = lambda: None, *, beside: bool = False) -> Ended:
         """Do the step in one transaction. Never raises for what the broker answers: the outcome says it.
 
-        `meanwhile` is called when everything is handed over, if it comes to that: another thread waits for the end.
+        `handed_over` is called when everything is, if it comes to that; with `beside` another thread waits for the end meanwhile.
         """
 
 

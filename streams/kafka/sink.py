@@ -131,8 +131,9 @@ class KafkaSink:
             ) from None
         self._producer, self._stale, self._disconnected = producer, False, False
 
-    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
-        """Do the step in one transaction; `meanwhile` is called while another thread waits for its end.
+    def transact(self, step: Step, handed_over: Callable[[], None] = lambda: None, *, beside: bool = False) -> Ended:
+        """Do the step in one transaction; `handed_over` is called when everything is, with `beside` while another thread waits
+        for the end. Two processors that are busy let a thread wait before they run it: without need there is no other.
 
         Returns: COMMITTED with each changelog partition's last offset; ABORTED, nothing of it will ever be seen;
         UNKNOWN, it may or may not be committed, and this sink must not be used again.
@@ -151,10 +152,11 @@ class KafkaSink:
             self._produce(producer, step)
         except KafkaException as error:
             return self._failed(producer, error.args[0], committing=False)
-        if meanwhile is None:
+        if not beside:
+            handed_over()
             return self._end(producer, step)
         ending = self._waiter.submit(copy_context().run, self._end, producer, step)  # its log lines name the slot, too
-        meanwhile()
+        handed_over()
         return ending.result()
 
     def _end(self, producer: Producer, step: Step) -> Ended:

@@ -63,9 +63,9 @@ def marks() -> None:
             written[now[0]] += 1
             send(producer, topic, [record], on_delivery, [*(headers or ()), (MARK, now[0].encode())])
 
-    def journalled(self: KafkaSink, step: Step, *more: Any) -> Ended:
+    def journalled(self: KafkaSink, step: Step, *more: Any, **named: Any) -> Ended:
         now[0] = f"{incarnation}/{step.lease.epoch}/{next(numbers)}"
-        ended = transact(self, step, *more)
+        ended = transact(self, step, *more, **named)
         journal.write(json.dumps({"attempt": now[0], "ended": ended.outcome.value}) + "\n")
         del written[now[0]]
         return ended
@@ -77,7 +77,7 @@ def marks() -> None:
 
     sink_room._send = marked
     sink_room.Producer = Journalling  # type: ignore[attr-defined]
-    KafkaSink.transact = journalled  # type: ignore[method-assign,assignment]
+    KafkaSink.transact = journalled  # type: ignore[method-assign]
 
 
 def journals(folder: Path) -> dict[str, Attempt]:

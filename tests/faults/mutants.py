@@ -46,14 +46,14 @@ def unknown_is_aborted() -> None:
     transact = KafkaSink.transact
     calls = [0]
 
-    def forgetful(self: KafkaSink, step: Step, *more: Any) -> Ended:
-        ended = transact(self, step, *more)
+    def forgetful(self: KafkaSink, step: Step, *more: Any, **named: Any) -> Ended:
+        ended = transact(self, step, *more, **named)
         calls[0] += 1
         if calls[0] % 5 == 0 and ended.outcome is Outcome.COMMITTED:
             return Ended(Outcome.ABORTED, {}, "the answer was lost")
         return ended
 
-    KafkaSink.transact = forgetful  # type: ignore[method-assign,assignment]
+    KafkaSink.transact = forgetful  # type: ignore[method-assign]
 
 
 def no_renewal(self: Any) -> None:
@@ -204,14 +204,14 @@ def stuck_commit() -> None:
 
     flag, transact, calls = Path(sys.argv[2]).parent / "stuck", KafkaSink.transact, [0]
 
-    def stuck(self: KafkaSink, step: Step, *more: Any) -> Ended:
+    def stuck(self: KafkaSink, step: Step, *more: Any, **named: Any) -> Ended:
         calls[0] += 1
         if calls[0] == 5 and not flag.exists():
             flag.write_text("")
             time.sleep(600)
-        return transact(self, step, *more)
+        return transact(self, step, *more, **named)
 
-    KafkaSink.transact = stuck  # type: ignore[method-assign,assignment]
+    KafkaSink.transact = stuck  # type: ignore[method-assign]
 
 
 def _scoring(before: Any) -> None:

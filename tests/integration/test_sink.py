@@ -119,7 +119,7 @@ def test_who_waits_for_the_end_of_a_transaction_says_for_which_slot(
 
     monkeypatch.setattr(sink, "_end", told)
     with bound_contextvars(slot="a-00"):
-        sink.transact(world.step(1), lambda: done.append("meanwhile"))
+        sink.transact(world.step(1), lambda: done.append("meanwhile"), beside=True)
     assert (["meanwhile"], [{"slot": "a-00"}]) == (done, said)
 
 

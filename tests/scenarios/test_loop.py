@@ -248,9 +248,10 @@ def test_while_the_broker_is_waited_for_only_what_is_in_the_model_is_traced() ->
     log, places = Log(numbered(sent(f"r{number}", partition=0) for number in range(12))), {False: "", True: ""}
 
     class Stuck(TwinSink):
-        def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
-            assert meanwhile is not None
-            meanwhile()
+        def transact(
+            self, step: Step, handed_over: Callable[[], None] = lambda: None, *, beside: bool = False
+        ) -> Ended:
+            handed_over()
             raise Died
 
     edges = Edges(TwinSource(log), Stuck(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
@@ -297,9 +298,10 @@ def test_a_slot_that_was_taken_is_told_although_the_transaction_failed_for_it(en
             return super().poll(limit, age_ms)
 
     class Failing(TwinSink):
-        def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
-            assert meanwhile is not None
-            meanwhile()
+        def transact(
+            self, step: Step, handed_over: Callable[[], None] = lambda: None, *, beside: bool = False
+        ) -> Ended:
+            handed_over()
             if isinstance(ended, Fenced):
                 raise ended
             return ended

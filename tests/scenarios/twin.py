@@ -140,14 +140,14 @@ class TwinSink:
     def __init__(self, log: Log, script: Iterator[str], blamed: frozenset[tuple[int, int]] = frozenset()) -> None:
         self.log, self.script, self.blamed = log, script, blamed
 
-    def transact(self, step: Step, meanwhile: Callable[[], None] | None = None) -> Ended:
-        """Every other time, what is done meanwhile is done when the end is in the log already."""
-        self.late = not self.late
-        if meanwhile is not None and not self.late:
-            meanwhile()
+    def transact(self, step: Step, handed_over: Callable[[], None] = lambda: None, *, beside: bool = False) -> Ended:
+        """Every other time, what is done beside it is done when the end is in the log already."""
+        self.late = beside and not self.late
+        if not self.late:
+            handed_over()
         ended = self._ended(step)
-        if meanwhile is not None and self.late:
-            meanwhile()
+        if self.late:
+            handed_over()
         return ended
 
     def _ended(self, step: Step) -> Ended:
