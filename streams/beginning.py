@@ -23,11 +23,12 @@ from streams.registering import product_ids
 
 
 class Reads(NamedTuple):
-    """A group of workers: what it reads, and where it says so."""
+    """A group of workers: what it reads, where it says so, and what else it writes to."""
 
     group: str
     topics: tuple[str, ...]
     changelog: str
+    writes: tuple[str, ...]
     starts: str | None = None
     """The topic of START records, where there are any."""
 
@@ -35,7 +36,9 @@ class Reads(NamedTuple):
 def scorer(settings: Settings) -> Reads:
     """Return what the scorer reads."""
     lanes = tuple(lane.topic for lane in settings.requests)
-    return Reads(settings.group, lanes, settings.changelog, settings.outcomes)
+    counted = () if settings.labels is None else (settings.features,)
+    writes = settings.results, settings.outcomes, *map(settings.dlq, lanes), *counted
+    return Reads(settings.group, lanes, settings.changelog, writes, settings.outcomes)
 
 
 def monitor(settings: Settings) -> list[Reads]:
@@ -47,10 +50,12 @@ def monitor(settings: Settings) -> list[Reads]:
             settings.monitor_group,
             (settings.results, settings.features, settings.labels_read),
             settings.monitor_changelog,
+            (settings.parts, settings.tickets, settings.dlq(settings.labels_read)),
         )
     ]
     if settings.labels.rekey:
-        found.append(Reads(settings.rekey_group, (settings.labels.topic,), settings.rekey_changelog))
+        theirs, writes = settings.labels.topic, (settings.labels_keyed, settings.dlq(settings.labels.topic))
+        found.append(Reads(settings.rekey_group, (theirs,), settings.rekey_changelog, writes))
     return found
 
 

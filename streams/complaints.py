@@ -28,6 +28,7 @@ _PLAIN = {
 
 _SCALARS = ("str", "int", "float", "bool")
 """What a client's value may be, as pydantic names it."""
+_SCALAR_FAULTS = {f"{kind}_{fault}" for kind in ("string", "int", "float", "bool") for fault in ("type", "parsing")}
 
 
 def complaints(
@@ -45,7 +46,9 @@ def complaints(
     found = []
     for fault in faults:
         at = fault["loc"]
-        if at and at[-1] in _SCALARS:  # pydantic says of each type that was possible that it is not that one
+        if (
+            at and at[-1] in _SCALARS and fault["type"] in _SCALAR_FAULTS
+        ):  # pydantic says of each type that was possible that it is not that one
             if at[-1] == _SCALARS[0]:
                 found.append(f"[{'.'.join(map(str, at[:-1]))}] is neither a text, nor a number, nor true or false")
             continue
@@ -65,8 +68,10 @@ def _words(fault: dict[str, Any], root: type[BaseModel]) -> str:
         return f"is not known; did you mean `{close[0]}`?" if close else f"is not known; there are {', '.join(known)}"
     if kind == "string_pattern_mismatch":
         return f"does not match {fault['ctx']['pattern']}"
+    if kind == "tuple_type" and len(at) == 1:
+        return f"is not a list of tables: write [[{at[0]}]] above each of them"
     if kind == "tuple_type":
-        return f"is not a list of tables: write [[{'.'.join(map(str, at))}]] above each of them"
+        return "is not a list"
     if kind in _PLAIN:
         return _PLAIN[kind]
     said = str(fault["msg"]).removeprefix("Value error, ")

@@ -49,6 +49,7 @@ OWNED: dict[str, str] = {
     "transactional.id": "it is the slot's name; see --instance",
 }
 """Client keys that the guarantee owns, and why."""
+OBJECTS = "it is an object of the client's, which a file cannot hold"
 HOURS_MAX = 10_000_000
 """More than a thousand years: what is longer is a slip."""
 Hours = Annotated[float, Field(ge=0.0001, le=HOURS_MAX)]
@@ -224,10 +225,9 @@ class Settings(Section):
     @classmethod
     def _not_owned(cls, value: Client) -> Client:
         for key in value:
-            if key in OWNED:
-                raise PydanticCustomError(
-                    "owned", "`{key}` is not yours to set: {why}", {"key": key, "why": OWNED[key]}
-                )
+            why = OBJECTS if key.endswith("_cb") or key in ("logger", "default.topic.config") else OWNED.get(key)
+            if why:
+                raise PydanticCustomError("owned", "`{key}` is not yours to set: {why}", {"key": key, "why": why})
         if value.get("group.protocol", "classic") not in ("classic", "consumer"):
             raise ValueError('`"group.protocol"` is "classic" or "consumer"')
         if "bootstrap.servers" not in value:
@@ -430,7 +430,7 @@ def _located(keys: Client, base: Path) -> Client:
     return Keys(
         {
             key: str(base / value)
-            if key.endswith(".location") and isinstance(value, str) and (base / value).exists()
+            if key.endswith(".location") and isinstance(value, str) and value and os.path.exists(base / value)
             else value
             for key, value in keys.items()
         }

@@ -11,7 +11,7 @@ Whatever ends otherwise than `committed` or `aborted` ends the process: crash-on
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -142,8 +142,7 @@ class Loop:
 
     def _next(self) -> Assignment | Fetched:
         """Return what is to be worked on, and begun."""
-        taken = bool(self._ahead)
-        if not taken:
+        if not self._ahead:
             self._retry_holds()
             self._ahead.append(self._poll())
         got = self._ahead.popleft()
@@ -151,7 +150,7 @@ class Loop:
             raise got
         if isinstance(got, Assignment) or not got.polled.size:
             return got
-        if self._trial:
+        if self._suspects():
             self._try(got.polled)
         self._note(got.at, False)
         return got if got.decide is not None else self._begun(got._replace(rows=self._read(got.polled)))
@@ -180,8 +179,8 @@ class Loop:
             self._note(first.at, False)  # from now on another thread may be in the model with it
             with suppress(Stop):
                 self._ahead[0] = self._begun(first, after)
-                if first.full:
-                    self._read_ahead()
+            if first.full:
+                self._read_ahead()
 
     def _read_ahead(self) -> None:
         """Poll and read one batch; what is met instead of it waits for its turn."""
@@ -221,11 +220,15 @@ class Loop:
                 rows = self._read(one)
                 if rows.batch.size:
                     self._fold.begin(rows, None)()
-        self._suspect_from(self._trial.keys(), ends_of(batch))
+        self._suspect_from(ends_of(batch))
 
-    def _suspect_from(self, tps: Collection[TP], offsets: Mapping[TP, int]) -> None:
-        """Leave of the suspects those in these topic-partitions, and from these offsets on."""
-        left = {tp: {one for one in self._trial[tp] if one >= offsets.get(tp, 0)} for tp in self._trial.keys() & {*tps}}
+    def _suspects(self) -> bool:
+        """Return whether any suspect may come yet."""
+        return not self._owned.isdisjoint(self._trial)
+
+    def _suspect_from(self, offsets: Mapping[TP, int]) -> None:
+        """Leave of the suspects of each topic-partition those from its offset on."""
+        left = {tp: {one for one in suspects if one >= offsets.get(tp, 0)} for tp, suspects in self._trial.items()}
         self._trial = {tp: suspects for tp, suspects in left.items() if suspects}
 
     def _read(self, batch: Batch, *, ask: bool = True) -> Rows:
@@ -248,8 +251,8 @@ class Loop:
 
     def _finish(self, batch: Batch, step: Step, *, more: bool = False) -> None:
         self._watch(self._transact_s)
+        beside = more and self._takes_ahead and not self._suspects()
         try:
-            beside = more and self._takes_ahead and not self._trial
             ended = self._edges.sink.transact(step, partial(self._handed_over, step, beside), beside=beside)
         except Fenced:
             self._say_what_was_met()
@@ -269,9 +272,12 @@ class Loop:
             )
 
     def _say_what_was_met(self) -> None:
-        """What was met instead of a batch says more than how the transaction ended. Raises: Stop."""
+        """Where what was met instead of a batch is final, a restart would do harm: it says more than how the transaction ended.
+
+        Raises: Stop.
+        """
         for met in self._ahead:
-            if isinstance(met, Stop):
+            if isinstance(met, Stop) and not met.restart:
                 raise met
 
     def _handed_over(self, step: Step, beside: bool) -> None:
@@ -365,7 +371,7 @@ class Loop:
         begun = self._clock()
         positions = recover(assignment.tps, self._edges, self._fold, self._goes_on)
         if positions is not None:
-            self._suspect_from(positions.keys(), positions)
+            self._suspect_from(positions)
             self._edges.source.start(positions)
             self._started = True
             self._observer.started()

@@ -39,7 +39,6 @@ def derived(settings: Settings) -> dict[str, str]:
     if settings.labels is not None:
         monitor = {
             f"dlq of {settings.labels.topic}": settings.dlq(settings.labels.topic),
-            **({"keyed labels": settings.labels_keyed} if settings.labels.rekey else {}),
             "what models saw": settings.features,
             "windows": settings.parts,
             "tickets": settings.tickets,
@@ -48,6 +47,7 @@ def derived(settings: Settings) -> dict[str, str]:
         }
         if settings.labels.rekey:
             monitor |= {
+                "keyed labels": settings.labels_keyed,
                 "dlq of keyed labels": settings.dlq(settings.labels_keyed),
                 "changelog of keyed labels": settings.rekey_changelog,
                 "group that keys labels": settings.rekey_group,

@@ -68,14 +68,14 @@ class Slot:
                 f"slot {name} in {state_dir} is held by the live process {owner}. Is another supervisor running with this "
                 "config? Stop it, or give this one its own --instance"
             )
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
         with _written_to(state_dir):
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
             self._progress = os.open(progress_path(state_dir, name), os.O_RDWR | os.O_CREAT, 0o644)
             # a batch that killed the last process will be noted again; a death before that is not the batch's
-            os.ftruncate(self._progress, PROGRESS_BYTES)
             self.note("")
+            self.note("", True)
 
     @property
     def number(self) -> int:

@@ -99,13 +99,6 @@ def monitor_names(settings: Settings) -> list[str]:
     return [labels, settings.dlq(labels), *rekeyed, *ours]
 
 
-def monitor_writes(settings: Settings, group: str) -> list[str]:
-    """Return the topics that the workers of the monitor's group, or those of the group that copies labels, write to."""
-    if settings.labels is not None and group == settings.rekey_group:
-        return [settings.labels_keyed, settings.dlq(settings.labels.topic), settings.rekey_changelog]
-    return [settings.parts, settings.tickets, settings.dlq(settings.labels_read), settings.monitor_changelog]
-
-
 def wanted_by_monitor(settings: Settings, replication: int, found: Mapping[str, Found]) -> list[Topic]:
     """Return the topics that only the monitor needs, as they should be; labels that are keyed anew may be cut in any way."""
     if settings.labels is None:

@@ -26,6 +26,8 @@ from tests.test_config import WHOLE
         ),
         (('id = "loans"', 'id = "Loans"'), ["[app.id] does not match ^[a-z0-9][a-z0-9._-]{0,63}$"]),
         (("[kafka]", '[kafka]\nacks = "1"'), ["[kafka] `acks` is not yours to set: an answer counts only when all in-sync replicas have it"]),
+        (("[app]", "[app]\nint = 3"), ["[app.int] is not known; there are id, state_dir"]),
+        (("[kafka]", '[kafka]\n"stats_cb" = "f"'), ["[kafka] `stats_cb` is not yours to set: it is an object of the client's, which a file cannot hold"]),
         (("[[requests]]", "[requests]"), ["[requests] is not a list of tables: write [[requests]] above each of them"]),
         (("[kafka]", '[kafka]\n"debug" = ["a"]'), ["[kafka.debug] is neither a text, nor a number, nor true or false"]),
         (('[app]\nid = "loans"\nstate_dir = "state"', 'app = "loans"'), ["[app] is not a table of keys and values"]),

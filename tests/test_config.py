@@ -124,6 +124,8 @@ def test_a_certificate_s_path_is_the_file_s_own_where_it_lies_there(tmp_path: Pa
     settings = overlaid(tmp_path, {"STREAMS__SCHEMA_REGISTRY__SSL__CA__LOCATION": "ca.pem"}, text=text)
     assert str(tmp_path / "ca.pem") == settings.kafka["ssl.ca.location"] == settings.schema_registry["ssl.ca.location"]
     assert "none.pem" == settings.kafka["ssl.key.location"]
+    for odd in ("", "x" * 5_000):
+        assert odd == overlaid(tmp_path, {"STREAMS__KAFKA__SSL__CA__LOCATION": odd}).kafka["ssl.ca.location"]
     assert "probe" == overlaid(tmp_path, {"STREAMS__KAFKA__SSL__CA__LOCATION": "probe"}).kafka["ssl.ca.location"]
 
 

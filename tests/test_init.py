@@ -139,8 +139,8 @@ def test_what_is_commented_out_is_what_holds_without_it(loans: Path) -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        '"sasl.username" = "me"\n"sasl.password_file" = "secret"',
-        'sasl.username = "me"\nsasl.password_env = "KAFKA_PASSWORD"',
+        '"sasl.username" = "me"\n"sasl.password_file" = "secret"\n"ssl.ca.location" = "ca.pem"',
+        'sasl.username = "me"\nsasl.password_env = "KAFKA_PASSWORD"\nssl.ca.location = "not here"',
         'sasl.password = "overlaid"',
     ],
 )
@@ -148,8 +148,9 @@ def test_the_scripts_read_their_settings_as_the_product_does(
     loans: Path, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys with and without quotes, secrets from files and variables, the environment over all of it."""
-    (loans / "secret").write_text("hunter2\n")
-    monkeypatch.setenv("KAFKA_PASSWORD", "hunter3")
+    (loans / "secret").write_text("hunter2\n\n")
+    (loans / "ca.pem").write_text("")
+    monkeypatch.setenv("KAFKA_PASSWORD", "hunter3\n")
     if "overlaid" in written:
         monkeypatch.setenv("STREAMS__KAFKA__SASL__PASSWORD_FILE", "secret")
         monkeypatch.setenv("STREAMS__SCHEMA_REGISTRY__URL", "http://elsewhere:1")
@@ -159,7 +160,7 @@ def test_the_scripts_read_their_settings_as_the_product_does(
     ours = load(path)
     assert {**ours.kafka} == clients("kafka")
     assert {**ours.schema_registry} == clients("schema_registry")
-    assert clients("kafka")["sasl.password"] in ("hunter2", "hunter3")
+    assert clients("kafka")["sasl.password"] in ("hunter2\n", "hunter3")
 
 
 MADE = ("model.txt", "golden.jsonl", "reference.json")

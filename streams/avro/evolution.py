@@ -65,7 +65,7 @@ def _by_place(tree: Json) -> dict[tuple[str, str], Json]:
 def _facets(tree: Json) -> Iterator[_Facet]:
     """Yield what each type of a record means; a type that is referred to by name means what its definition says."""
     if isinstance(tree, dict):
-        if "key" in tree:
+        if tree.get("key") is not None:
             yield _Facet("", "key", tree["key"])
         yield from _of_fields(tree, "", {}, frozenset())
 

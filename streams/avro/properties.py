@@ -86,6 +86,7 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
     if not contract.schema.get("doc"):
         found.append("The record has no doc.")
     by_name = {field.name: field for field in contract.fields}
+    records = {kind["name"]: kind for kind in _records(contract.schema["fields"])}
     for name, raw in _raw_fields(contract.schema["fields"]):
         if not raw.get("doc"):
             found.append(f"Field {name} has no doc.")
@@ -96,7 +97,7 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
         ]
         field = by_name.get(name)
         if field is None:  # a record: what is said of its fields is said of it
-            if "default" in raw and not _record_fits(raw["default"], name, raw["type"], by_name):
+            if "default" in raw and not _record_fits(raw["default"], name, raw["type"], by_name, records):
                 found.append(f"Field {name} has a default that is no such record: each of its fields, with its value.")
             continue
         if field.role in LABELS_ONLY and not labels:
@@ -117,11 +118,26 @@ def _raw_fields(fields: Sequence[dict[str, Any]], prefix: str = "") -> Iterator[
             yield from _raw_fields(kind["fields"], f"{name}.")
 
 
-def _record_fits(default: Json, name: str, kind: dict[str, Any], by_name: Mapping[str, Field]) -> bool:
+def _records(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield every record that is the type of a field, where it is defined."""
+    for raw in fields:
+        kind = raw["type"]
+        if isinstance(kind, dict) and kind.get("type") == "record":
+            yield kind
+            yield from _records(kind["fields"])
+
+
+def _record_fits(
+    default: Json,
+    name: str,
+    kind: str | dict[str, Any],
+    by_name: Mapping[str, Field],
+    records: Mapping[str, dict[str, Any]],
+) -> bool:
     """Return whether a default gives each field of a record a value; what is left out must have a default of its own."""
     if not isinstance(default, dict):
         return False
-    for raw in kind["fields"]:
+    for raw in (records[kind] if isinstance(kind, str) else kind)["fields"]:
         where = f"{name}.{raw['name']}"
         if raw["name"] not in default:
             if "default" not in raw:
@@ -129,7 +145,7 @@ def _record_fits(default: Json, name: str, kind: dict[str, Any], by_name: Mappin
         elif where in by_name:
             if not _fits(default[raw["name"]], by_name[where]):
                 return False
-        elif not _record_fits(default[raw["name"]], where, raw["type"], by_name):
+        elif not _record_fits(default[raw["name"]], where, raw["type"], by_name, records):
             return False
     return True
 

@@ -4,7 +4,7 @@ It disturbs nobody, and leaves nothing that anybody could see:
 
 - It joins no group. Consumers are assigned partitions by hand and commit nothing, so no rebalance can come of them.
 - Its transactional id is its own, so it fences no worker.
-- What it writes it aborts: one empty record a topic, which no `read_committed` reader sees; the scorer, `verify` and a
+- What it writes it aborts: one record without a value a topic, which no `read_committed` reader sees; the scorer, `verify` and a
   restore are such. Until the abort, a few milliseconds later, such readers wait at that record. If the doctor is killed
   in between, the broker aborts after `limits.transaction_ms`.
 - It writes no offsets, not even to abort them: workers that recover would have to wait for these. What the broker says of

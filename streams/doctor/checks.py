@@ -32,7 +32,6 @@ from streams.topics import (
     counting_contradictions,
     monitor_contradictions,
     monitor_names,
-    monitor_writes,
     names,
     warnings,
 )
@@ -65,8 +64,9 @@ class Case:
 
     @cached_property
     def found(self) -> Mapping[str, Found]:
-        """The application's topics as they are, those that only the monitor needs among them."""
-        return self.admin.topics([*names(self.settings), *monitor_names(self.settings)])
+        """The topics that the scorer needs, as they are."""
+        counted = [] if self.settings.labels is None else [self.settings.features]
+        return self.admin.topics([*names(self.settings), *counted])
 
     @property
     def sources(self) -> list[TP]:
@@ -145,11 +145,11 @@ def _topics(case: Case) -> Iterator[Finding]:
     if not wrong:
         for line in warnings(case.settings, case.found):
             yield Finding("warn", "topics", line)
-        yield Finding("ok", "topics", f"{len(set(names(case.settings)))} exist and contradict nothing")
+        yield Finding("ok", "topics", f"{len(case.found)} exist and contradict nothing")
 
 
-def _tried_reading(case: Case, reads: Reads) -> Iterator[tuple[TP, Stop | None]]:
-    """Fetch from every partition that a group reads, as its workers do; yield what came of it."""
+def _tried_reading(case: Case, reads: Reads, found: Mapping[str, Found]) -> dict[TP, Stop | None]:
+    """Fetch from every partition that a group reads, as its workers do; return what came of it."""
     limits = case.settings.limits
     settings = consumer_settings(
         case.settings.kafka,
@@ -160,28 +160,28 @@ def _tried_reading(case: Case, reads: Reads) -> Iterator[tuple[TP, Stop | None]]
         queue_kbytes=limits.queue_kbytes,
     )
     topics = *reads.topics, reads.changelog
-    tps = [TP(topic, number) for topic in topics for number in range(case.found[topic].partitions)]
+    tps = [TP(topic, number) for topic in topics for number in range(found[topic].partitions)]
     starts, ends = case.admin.offsets(tps, "earliest"), case.admin.offsets(tps, "latest")
     failed = try_reading(settings, {tp: max(starts[tp], ends[tp] - 1) for tp in tps})
-    return ((tp, failed.get(tp)) for tp in tps)
+    return {tp: failed.get(tp) for tp in tps}
 
 
-def _tried_writing(case: Case, group: str, topics: Sequence[str]) -> Mapping[TP, Written | Stop]:
+def _tried_writing(case: Case, reads: Reads, found: Mapping[str, Found]) -> dict[TP, Written | Stop]:
     """Write to a partition of each topic that a group's workers write to, as they do, and abort it."""
-    message_bytes, batch_bytes = sizes([case.found[topic] for topic in topics])
+    message_bytes, batch_bytes = sizes(found.values())
     settings = producer_settings(
         case.settings.kafka,
-        transactional_id=f"{group}.doctor",
+        transactional_id=f"{reads.group}.doctor",
         transaction_ms=case.settings.limits.transaction_ms,
         message_bytes=message_bytes,
         batch_bytes=batch_bytes,
     )
-    return try_writing(settings, [TP(topic, 0) for topic in topics])
+    return try_writing(settings, [TP(topic, 0) for topic in (*reads.writes, reads.changelog)])
 
 
 def _reading(case: Case) -> Iterator[Finding]:
-    tried = dict(_tried_reading(case, scorer(case.settings)))
-    failed = {tp: one for tp, one in tried.items() if one is not None}
+    tried = _tried_reading(case, scorer(case.settings), case.found)
+    failed = _stops(tried)
     yield from _failures("reading", failed)
     if not failed:
         yield Finding(
@@ -190,20 +190,16 @@ def _reading(case: Case) -> Iterator[Finding]:
 
 
 def _writing(case: Case) -> Iterator[Finding]:
-    settings = case.settings
-    dlqs = [settings.dlq(lane.topic) for lane in settings.requests]
-    counted = [] if settings.labels is None else [settings.features]
-    topics = [settings.results, settings.outcomes, *dlqs, settings.changelog, *counted]
-    came = _tried_writing(case, settings.group, topics)
+    came = _tried_writing(case, scorer(case.settings), case.found)
     case.written = {tp: one for tp, one in came.items() if isinstance(one, Written)}
-    failed = {tp: one for tp, one in came.items() if isinstance(one, Stop)}
+    failed = _stops(came)
     yield from _failures("writing", failed)
     if not failed:
         slowest = max(one.answered_ms - one.asked_ms for one in case.written.values())
         yield Finding(
             "ok",
             "writing",
-            f"transactional id {settings.group}.doctor was accepted; {len(topics)} topics took an empty record, within "
+            f"transactional id {case.settings.group}.doctor was accepted; {len(came)} topics took an empty record, within "
             f"{slowest} ms, and all were aborted",
         )
 
@@ -256,6 +252,11 @@ def _denied(check: str, group: str) -> Finding:
     return Finding("FAIL", check, text, SetupError.code)
 
 
+def _stops(tried: Mapping[TP, object]) -> dict[TP, Stop]:
+    """Return what failed of what was tried."""
+    return {tp: came for tp, came in tried.items() if isinstance(came, Stop)}
+
+
 def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
     """Yield one finding for each thing that is wrong, however many partitions have it."""
     seen: dict[str, TP] = {}
@@ -267,28 +268,22 @@ def _failures(check: str, failed: Mapping[TP, Stop]) -> Iterator[Finding]:
 def _monitor(case: Case) -> Iterator[Finding]:
     """What the monitor needs beyond what the scorer does."""
     settings = case.settings
-    wrong = monitor_contradictions(settings, case.found)
+    found = case.admin.topics([settings.results, *monitor_names(settings)])
+    wrong = monitor_contradictions(settings, found)
     for line in wrong:
         yield Finding("FAIL", "monitor", f"{line}. See `streams topics plan`", SetupError.code)
-    if wrong:
-        return
-    groups, tried = monitor(settings), dict[tuple[str, TP], Written | Stop | None]()
-    for reads in groups:
-        tried |= {("reading", tp): came for tp, came in _tried_reading(case, reads)}
-        written = _tried_writing(case, reads.group, monitor_writes(settings, reads.group))
-        tried |= {("writing", tp): came for tp, came in written.items()}
+    for reads in () if wrong else monitor(settings):
+        read, written = _tried_reading(case, reads, found), _tried_writing(case, reads, found)
+        failures = [*_failures("monitor", _stops(read)), *_failures("monitor", _stops(written))]
         if not case.admin.may_read(reads.group):
-            yield _denied("monitor", reads.group)
-        elif missing := unbegun(reads, case.admin, case.found):
+            failures.append(_denied("monitor", reads.group))
+        elif missing := unbegun(reads, case.admin, found):
             text = f"{len(missing)} partitions have no offset in group {reads.group} ({missing[0]}, …). Run `streams topics apply`"
-            yield Finding("FAIL", "monitor", text, SetupError.code)
-    failed = {tp: came for (_, tp), came in tried.items() if isinstance(came, Stop)}
-    yield from _failures("monitor", failed)
-    if not failed:
-        whose = " and ".join(reads.group for reads in groups)
-        yield Finding(
-            "ok", "monitor", f"{len(tried)} partitions of group {whose} were read from, or written to and aborted"
+            failures.append(Finding("FAIL", "monitor", text, SetupError.code))
+        done = (
+            f"group {reads.group}: {len(read)} partitions were read from, {len(written)} topics written to, and aborted"
         )
+        yield from failures or [Finding("ok", "monitor", done)]
 
 
 def _labels(case: Case) -> Iterator[Finding]:
@@ -325,7 +320,7 @@ def _labels(case: Case) -> Iterator[Finding]:
 def _has_labels(case: Case) -> bool:
     try:
         return case.settings.labels is not None
-    except Stop:  # nobody knows; another check says why
+    except Exception:  # noqa: BLE001  nobody knows; another check says why
         return False
 
 

@@ -20,7 +20,7 @@ SOON: dict[str, Any] = {"reconnect.backoff.max.ms": 1_000}
 def made(kind: Callable[[dict[str, Any]], _T], settings: Mapping[str, Any]) -> _T:
     """Return a client of this kind, which has not connected yet. Raises: ConfigError if it refuses its settings."""
     try:
-        return kind({"logger": QUIET, **settings})
+        return kind({**settings, "logger": QUIET})
     except KafkaException as error:
         said = error.args[0].str() if hasattr(error.args[0], "str") else str(error)
         raise ConfigError(f"The Kafka client refuses its settings: {said}. See [kafka] and [limits].") from None

@@ -60,7 +60,7 @@ def try_reading(settings: Mapping[str, Any], starts: Mapping[TP, int]) -> dict[T
 
 
 def try_writing(settings: Mapping[str, Any], tps: Sequence[TP]) -> dict[TP, Written | Stop]:
-    """Write an empty record into each partition, in one transaction each, and abort it; return what came of it.
+    """Write a record without a value into each partition, in one transaction each, and abort it; return what came of it.
 
     `settings` are a worker's own, but for the transactional id.
     Raises: Stop if no transaction can be begun at all; ConfigError if the client refuses its settings.

@@ -86,7 +86,7 @@ def parse(content: bytes, about: Manifest) -> list[Row]:
         try:
             row = kind.model_validate(json.loads(line, parse_constant=_no_constant))
         except ValidationError as error:
-            raise ConfigError(f"{where}, line {number}: {'; '.join(complaints(error, kind))}") from None
+            raise ConfigError(f"{where}, line {number}: {'; '.join(complaints(error, kind, 'the line'))}") from None
         except ValueError as error:
             raise ConfigError(f"{where}, line {number}: {error}. Each line is one JSON object") from None
         if isinstance(row, _Multiclass) and len(row.expected) != len(about.output.classes):

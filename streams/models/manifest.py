@@ -57,7 +57,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from streams.complaints import complaints
-from streams.config import HOURS_MAX, Section
+from streams.config import Hours, Section
 from streams.errors import ConfigError
 
 FILE = "manifest.toml"
@@ -192,7 +192,7 @@ class Label(Section):
     """`[label]`: which field of a label carries the truth, and until when it may arrive."""
 
     field: Text
-    horizon_hours: Annotated[float, Field(gt=0, le=HOURS_MAX)]
+    horizon_hours: Hours
     absence_means: Text = "unknown"
     """`unknown`, or the class that no label within the horizon stands for."""
 

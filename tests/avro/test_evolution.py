@@ -82,6 +82,11 @@ def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
             [],
         ),
         (
+            schema(field("string", role="request_id"), key=None),
+            schema(field("string", role="request_id"), key=["a"]),
+            [],
+        ),
+        (
             schema(field("string", role="request_id"), field("string", "b", role="tenant")),
             schema(field("string", role="request_id"), field("string", "b", role="tenant"), key=["b", "a"]),
             ["The record changes its key from ['a'] to ['b', 'a']."],

@@ -131,6 +131,7 @@ def test_what_the_monitor_needs_is_tried_too(stack: Stack, unique: str, tmp_path
     assert {} == failures(examined(app))
     deny(app, ResourceType.TOPIC, settings.features, AclOperation.WRITE)
     deny(app, ResourceType.TOPIC, settings.parts, AclOperation.WRITE)
+    deny(app, ResourceType.TOPIC, settings.monitor_changelog, AclOperation.READ)
     deny(app, ResourceType.TOPIC, settings.labels_read, AclOperation.READ)
     deny(app, ResourceType.GROUP, settings.monitor_group, AclOperation.READ)
     findings = examined(app)
@@ -141,6 +142,7 @@ def test_what_the_monitor_needs_is_tried_too(stack: Stack, unique: str, tmp_path
     for missing in (
         f"Grant Read on topic {settings.labels_read}.",
         f"Grant Write on topic {settings.parts}.",
+        f"Grant Read on topic {settings.monitor_changelog}.",
         f"denies this user group {settings.monitor_group}. Grant Read",
     ):
         assert missing in said

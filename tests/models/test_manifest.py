@@ -127,7 +127,7 @@ def test_a_table_of_another_kind_of_model_is_told(content: str, key: str, proble
         ),
         ('["on_time", "late"]', '["a", "b", "c"]', "manifest.toml", "two `classes` in [output]; there are 3"),
         ('positive = "late"', 'positive = "late"\nthreshold = 1.5', "output.threshold", "less than or equal to 1"),
-        ("horizon_hours = 48", "horizon_hours = 0", "label.horizon_hours", "greater than 0"),
+        ("horizon_hours = 48", "horizon_hours = 0", "label.horizon_hours", "greater than"),
         ("horizon_hours = 48", 'horizon_hours = 48\nabsence_means = "early"', "manifest.toml", "absence_means"),
         ('[golden]\nfile = "golden.jsonl"', "", "golden", "is missing"),
     ],

@@ -17,7 +17,7 @@ from streams.contracts import Reading
 from streams.errors import Fenced, OffsetsError, SetupError, SlotTaken, Stop, Unreachable
 from streams.frames import frame_put
 from streams.loop import HOLD_ALARM_S, Loop
-from streams.ports import Edges
+from streams.ports import Assignment, Edges
 from streams.reasons import Reason
 from streams.records import TP, Batch, Detail, Ended, Floats, Frame, Outcome, Put, Step
 from streams.recovery import recover
@@ -241,6 +241,33 @@ def test_what_is_left_of_a_trial_is_looked_at_when_it_comes_and_no_longer(suspec
         ahead.append(polls[0] - before > 1 or polls[0] == before)
     assert any(ahead) == (suspects.stop < 99)
     assert [f"{LANE}[0] {offset}..{offset}" for offset, _ in log.requests if offset in suspects] == alone
+
+
+def test_a_suspect_is_looked_at_although_its_partition_comes_later() -> None:
+    """Under the consumer protocol partitions come one by one: what is owned first ends no other's trial, and has batches ahead."""
+    log = Log(numbered(sent(f"r{number}", partition=number % 2) for number in range(40)))
+    alone, sizes = list[str](), list[int]()
+
+    class Slow(TwinSource):
+        def poll(self, limit: int, age_ms: int) -> Any:
+            got = super().poll(limit, age_ms)
+            if isinstance(got, Assignment):
+                return got._replace(tps=frozenset(TPS if self.epoch > 1 else {TP(LANE, 0)}))
+            sizes.append(got.size)
+            return got
+
+    def note(coordinates: str, _: bool) -> None:
+        if suspects_room.alone(coordinates):
+            alone.append(coordinates)
+
+    edges = Edges(Slow(log, [9]), TwinSink(log, iter(())), MemoryStore(), TwinChangelog(log), TwinContracts())
+    loop = looped(log, edges, ahead=True, trial={TP(LANE, 1): range(3, 6)}, note=note)
+    loop.turn()
+    while log.committed != log.ends():
+        loop.turn()
+    suspects = [offset for offset, one in log.requests if one.partition == 1 and 3 <= offset < 6]
+    assert [f"{LANE}[1] {offset}..{offset}" for offset in suspects] == alone
+    assert suspects
 
 
 def test_while_the_broker_is_waited_for_only_what_is_in_the_model_is_traced() -> None:

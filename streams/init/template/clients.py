@@ -1,10 +1,12 @@
-"""What the plain clients are given: `[kafka]` and `[schema_registry]` of $app.toml, as answeronce itself reads them.
+"""What the plain clients are given: `[kafka]` and `[schema_registry]` of $app.toml.
 
 A key may be written with quotes or without; `key_file` and `key_env` name the file, or the variable, that holds the value;
-and the environment goes over the file: `STREAMS__KAFKA__SASL__PASSWORD`, `STREAMS__SCHEMA_REGISTRY__URL_FILE`.
+a certificate's path is taken from here. The environment goes over the file, and what it gives is a text:
+`STREAMS__KAFKA__SASL__PASSWORD`, `STREAMS__SCHEMA_REGISTRY__URL_FILE`.
 """
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def settings(section):
         if name.upper().startswith(f"STREAMS__{section}__".upper()):
             key = name.lower().removeprefix(f"streams__{section}__")
             over[key.replace("__", ".")] = value
-    return {key: read(*place) for key, place in (places(flat(table)) | places(over)).items()}
+    found = places(flat(table)) | places(over)
+    return {key: read(key, where, value) for key, (where, value) in found.items()}
 
 
 def flat(table, prefix=""):
@@ -39,8 +42,13 @@ def places(table):
     return found
 
 
-def read(where, value):
+def read(key, where, value):
     """Return a value, wherever it lies."""
-    if where == "file":
-        return (HERE / value).read_text("utf-8").rstrip("\r\n")
-    return os.environ[value] if where == "env" else value
+    if where == "here":
+        lies_here = key.endswith(".location") and value and (HERE / value).exists()
+        return str(HERE / value) if lies_here else value
+    try:
+        text = (HERE / value).read_text("utf-8") if where == "file" else os.environ[value]
+    except (OSError, KeyError):
+        sys.exit(f"{key} is to be read from the {where} {value}, and it is not there.")
+    return text.removesuffix("\n").removesuffix("\r")
