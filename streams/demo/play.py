@@ -160,9 +160,9 @@ class Play:
             sending_s = sending_s or (now - begun if all_sent else 0.0)
             if self._kill is None:
                 self._strike()  # now: what was just sent is in somebody's hands in a moment, and no longer after the next read
-            else:
-                self._look_after(self._kill)
             self._watch.take(tail.read(TURN_S))
+            if self._kill is not None:
+                self._look_after(self._kill)
             if now - said >= SAY_S:
                 self._workers.check()
                 self._show(Line(now - begun, self._sent, (self._watch.count - seen) / (now - said), self._watch.kinds))
@@ -184,9 +184,9 @@ class Play:
         patience_s = LOOK_S if share < KILL_AT_LAST else LAST_LOOK_S
         if share < KILL_FROM or (not self._workers.caught(self._victim, patience_s) and share < KILL_AT_LAST):
             return
+        in_hand = self._workers.in_hand(self._victim)  # now, it is frozen: its supervisor forgets that as soon as it is dead
         at_ms = time.time_ns() // 1_000_000
         pid = self._workers.kill(self._victim)
-        in_hand = self._workers.in_hand(self._victim)  # now: its successor writes to the same place
         # a static member that is gone stays in its group, with its partitions, until its session is over
         owned = sorted(self._admin.assigned(self._stage.settings.group).get(self._victim, ()))
         ends = self._admin.offsets(owned, "latest")
