@@ -30,7 +30,7 @@ from streams.registering import cache_dir, product_ids
 from streams.scoring import Scoring
 from streams.slots import Slot, restarts
 from streams.state.rocks import RocksStore
-from streams.topics import agreed, contradictions, counting_contradictions, message_bytes, names, warnings
+from streams.topics import agreed, contradictions, counting_contradictions, message_bytes, scorer_names, warnings
 
 BATCH_BYTES = 1_000_000
 """librdkafka's own default for a produce batch."""
@@ -215,8 +215,7 @@ def _watching(settings: Settings, ids: Mapping[str, int]) -> Watching | None:
 
 
 def _topics(settings: Settings) -> dict[str, Found]:
-    counted = [] if settings.labels is None else [settings.features]
-    found = Admin(settings.kafka).topics([*names(settings), *counted])
+    found = Admin(settings.kafka).topics(scorer_names(settings))
     agreed(contradictions(settings, found) + counting_contradictions(settings, found))
     return found
 

@@ -24,8 +24,6 @@ _PLAIN = {
     "model_type": "is not a table of keys and values",
     "dict_type": "is not a table of keys and values",
 }
-
-
 _SCALARS = ("str", "int", "float", "bool")
 """What a client's value may be, as pydantic names it."""
 _SCALAR_FAULTS = {f"{kind}_{fault}" for kind in ("string", "int", "float", "bool") for fault in ("type", "parsing")}
@@ -46,9 +44,8 @@ def complaints(
     found = []
     for fault in faults:
         at = fault["loc"]
-        if (
-            at and at[-1] in _SCALARS and fault["type"] in _SCALAR_FAULTS
-        ):  # pydantic says of each type that was possible that it is not that one
+        # pydantic says of each type that was possible that it is not that one
+        if at and at[-1] in _SCALARS and fault["type"] in _SCALAR_FAULTS:
             if at[-1] == _SCALARS[0]:
                 found.append(f"[{'.'.join(map(str, at[:-1]))}] is neither a text, nor a number, nor true or false")
             continue

@@ -98,10 +98,14 @@ def _written_to(state_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(
-            f"{error.filename or state_dir} cannot be written ({error.strerror}). Let the user that runs the workers own "
-            f"{state_dir}, or set app.state_dir"
-        ) from None
+        raise unwritable(error.filename or state_dir, state_dir, error) from None
+
+
+def unwritable(where: Path | str, state_dir: Path, error: OSError) -> StateError:
+    """Return what is to be said of a state directory that cannot be written."""
+    return StateError(
+        f"{where} cannot be written ({error.strerror}). Let the user that runs the workers own {state_dir}, or set app.state_dir"
+    )
 
 
 def _locked(file: IO[str], patience_s: float) -> bool:

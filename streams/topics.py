@@ -82,6 +82,11 @@ class Plan(NamedTuple):
         return [*(steps or ["The topics are as they should be."]), *(f"note          {note}" for note in self.notes)]
 
 
+def scorer_names(settings: Settings) -> list[str]:
+    """Return every topic that the scorer needs: the application's, and where there is a monitor what says what models saw."""
+    return [*names(settings), *([] if settings.labels is None else [settings.features])]
+
+
 def names(settings: Settings) -> list[str]:
     """Return every topic of the application, request topics included."""
     lanes = [lane.topic for lane in settings.requests]

@@ -86,8 +86,9 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
     if not contract.schema.get("doc"):
         found.append("The record has no doc.")
     by_name = {field.name: field for field in contract.fields}
-    records = {kind["name"]: kind for kind in _records(contract.schema["fields"])}
-    for name, raw in _raw_fields(contract.schema["fields"]):
+    every = [*_raw_fields(contract.schema["fields"], contract.name.rpartition(".")[0])]
+    records = {_full_name(raw["type"], within): raw["type"] for _, raw, within in every if _is_record(raw["type"])}
+    for name, raw, within in every:
         if not raw.get("doc"):
             found.append(f"Field {name} has no doc.")
         found += [
@@ -97,7 +98,9 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
         ]
         field = by_name.get(name)
         if field is None:  # a record: what is said of its fields is said of it
-            if "default" in raw and not _record_fits(raw["default"], name, raw["type"], by_name, records):
+            if "default" in raw and not _record_fits(
+                raw["default"], name, _full_name(raw["type"], within), by_name, records
+            ):
                 found.append(f"Field {name} has a default that is no such record: each of its fields, with its value.")
             continue
         if field.role in LABELS_ONLY and not labels:
@@ -109,35 +112,41 @@ def check_contract(contract: Contract, *, labels: bool = False) -> list[str]:
     return found
 
 
-def _raw_fields(fields: Sequence[dict[str, Any]], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every field of a vetted record where it is defined, and those of its records, with their dotted names."""
+def _raw_fields(
+    fields: Sequence[dict[str, Any]], within: str, prefix: str = ""
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield every field of a vetted record where it is defined, and those of its records, with their dotted names and the
+    namespace that they lie in.
+    """
     for raw in fields:
         name, kind = f"{prefix}{raw['name']}", raw["type"]
-        yield name, raw
-        if isinstance(kind, dict) and kind.get("type") == "record":
-            yield from _raw_fields(kind["fields"], f"{name}.")
+        yield name, raw, within
+        if _is_record(kind):
+            yield from _raw_fields(kind["fields"], _full_name(kind, within).rpartition(".")[0], f"{name}.")
 
 
-def _records(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield every record that is the type of a field, where it is defined."""
-    for raw in fields:
-        kind = raw["type"]
-        if isinstance(kind, dict) and kind.get("type") == "record":
-            yield kind
-            yield from _records(kind["fields"])
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, dict) and kind.get("type") == "record"
+
+
+def qualified(name: str, namespace: str) -> str:
+    """Return the full name that a name has, or refers to, in a namespace."""
+    return name if "." in name or not namespace else f"{namespace}.{name}"
+
+
+def _full_name(kind: str | dict[str, Any], within: str) -> str:
+    """Return the full name of a record that is defined, or named, within a namespace."""
+    return qualified(kind, within) if isinstance(kind, str) else qualified(kind["name"], kind.get("namespace", within))
 
 
 def _record_fits(
-    default: Json,
-    name: str,
-    kind: str | dict[str, Any],
-    by_name: Mapping[str, Field],
-    records: Mapping[str, dict[str, Any]],
+    default: Json, name: str, record: str, by_name: Mapping[str, Field], records: Mapping[str, dict[str, Any]]
 ) -> bool:
     """Return whether a default gives each field of a record a value; what is left out must have a default of its own."""
     if not isinstance(default, dict):
         return False
-    for raw in (records[kind] if isinstance(kind, str) else kind)["fields"]:
+    within = record.rpartition(".")[0]
+    for raw in records[record]["fields"]:
         where = f"{name}.{raw['name']}"
         if raw["name"] not in default:
             if "default" not in raw:
@@ -145,7 +154,7 @@ def _record_fits(
         elif where in by_name:
             if not _fits(default[raw["name"]], by_name[where]):
                 return False
-        elif not _record_fits(default[raw["name"]], where, raw["type"], by_name, records):
+        elif not _record_fits(default[raw["name"]], where, _full_name(raw["type"], within), by_name, records):
             return False
     return True
 

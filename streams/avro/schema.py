@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, cast
 from streams.avro import json_values
 from streams.avro.json_values import Json
 from streams.avro.json_values import SchemaRefused as SchemaRefused
-from streams.avro.properties import OURS, read_key, read_meta, read_properties
+from streams.avro.properties import OURS, qualified, read_key, read_meta, read_properties
 from streams.contracts import Contract, Field, Items, Kind
 
 FIXED_MAX = 64 * 1024
@@ -198,7 +198,7 @@ class _Reader:
 
     def resolved(self, name: str) -> str:
         """Return the full name that a name refers to."""
-        return name if "." in name or not self.namespace else f"{self.namespace}.{name}"
+        return qualified(name, self.namespace)
 
     def union(self, raw: Json, where: str) -> tuple[int | None, Type, Json]:
         """Return the index of the null branch or None, the other branch's type, and the whole resolved."""
@@ -305,7 +305,7 @@ class _Reader:
         name, namespace = raw.get("name"), raw.get("namespace", self.namespace)
         if not isinstance(name, str) or not isinstance(namespace, str):
             raise SchemaRefused(f"{where} has no name.")
-        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        full = qualified(name, namespace)
         if not all(_is_name(part) for part in full.split(".", NAME_MAX)) or full in (*PRIMITIVES, "null"):
             raise SchemaRefused(f"{where} has the name {full!r:.80}, which is not an Avro name.")
         return full

@@ -184,9 +184,8 @@ class Play:
         patience_s = LOOK_S if share < KILL_AT_LAST else LAST_LOOK_S
         if share < KILL_FROM or (not self._workers.caught(self._victim, patience_s) and share < KILL_AT_LAST):
             return
-        in_hand = self._workers.in_hand(
-            self._victim
-        )  # now, it is frozen: its supervisor forgets that as soon as it is dead
+        # while it is frozen: its supervisor forgets that as soon as it is dead
+        in_hand = self._workers.in_hand(self._victim)
         at_ms = time.time_ns() // 1_000_000
         pid = self._workers.kill(self._victim)
         # a static member that is gone stays in its group, with its partitions, until its session is over

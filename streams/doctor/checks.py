@@ -32,7 +32,7 @@ from streams.topics import (
     counting_contradictions,
     monitor_contradictions,
     monitor_names,
-    names,
+    scorer_names,
     warnings,
 )
 from streams.watching import judged
@@ -65,8 +65,7 @@ class Case:
     @cached_property
     def found(self) -> Mapping[str, Found]:
         """The topics that the scorer needs, as they are."""
-        counted = [] if self.settings.labels is None else [self.settings.features]
-        return self.admin.topics([*names(self.settings), *counted])
+        return self.admin.topics(scorer_names(self.settings))
 
     @property
     def sources(self) -> list[TP]:

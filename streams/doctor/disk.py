@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from streams.doctor.findings import Finding
-from streams.errors import SetupError, StateError
+from streams.errors import SetupError
+from streams.slots import unwritable
 
 FREE_BYTES_MIN = 1 << 30
 
@@ -28,10 +29,7 @@ def try_disk(state_dir: Path) -> Finding:
             locked = _locks(mine.fileno(), mine.name)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise StateError(
-            f"{folder} cannot be written ({error.strerror}). Let the user that runs the workers own {state_dir}, or set "
-            "app.state_dir"
-        ) from None
+        raise unwritable(folder, state_dir, error) from None
     if not locked:
         raise SetupError(f"locks in {folder} do not lock: two workers could hold one slot. Use a local disk")
     said = f"{state_dir} {'can be made' if folder != state_dir else 'can be written and locked'}, {free / 2**30:,.1f} GiB free"

@@ -22,5 +22,6 @@ def made(kind: Callable[[dict[str, Any]], _T], settings: Mapping[str, Any]) -> _
     try:
         return kind({**settings, "logger": QUIET})
     except KafkaException as error:
-        said = error.args[0].str() if hasattr(error.args[0], "str") else str(error)
-        raise ConfigError(f"The Kafka client refuses its settings: {said}. See [kafka] and [limits].") from None
+        raise ConfigError(
+            f"The Kafka client refuses its settings: {error.args[0].str()}. See [kafka] and [limits]."
+        ) from None

@@ -1,4 +1,6 @@
-"""The observer that counts. The loop's thread writes, the server's reads; one lock, held for microseconds, and a millisecond or so a scrape."""
+"""The observer that counts. The loop's thread writes, the server's reads; one lock, held for microseconds, by a scrape for a
+millisecond or so.
+"""
 
 import threading
 import time

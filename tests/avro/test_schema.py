@@ -282,6 +282,23 @@ def nested(default: Any) -> dict[str, Any]:
     return {"name": "x", "type": {"type": "record", "name": "Who", "fields": fields}, "doc": "d", "default": default}
 
 
+@pytest.mark.parametrize("named", ["Who", "a.b.Who"])
+@pytest.mark.parametrize(
+    ("default", "fits"), [({"age": 8}, True), ({"age": 8, "home": {"rooms": "3"}}, False), ({}, False)]
+)
+def test_a_default_of_a_record_that_is_named_from_a_namespace(named: str, default: Any, fits: bool) -> None:
+    """By its name or its full name; a record within it lies in its namespace."""
+    again = {"name": "y", "type": named, "doc": "d", "default": default}
+    contract = parse(made.record(doc="d") | {"namespace": "a.b", "fields": [ID, nested({"age": 7}), again]})
+    assert fits == (check_contract(contract) == [])
+    there = nested({"age": 7})
+    there["type"]["namespace"] = "else.where"
+    contract = parse(
+        made.record(doc="d") | {"namespace": "a.b", "fields": [ID, there, again | {"type": "else.where.Who"}]}
+    )
+    assert fits == (check_contract(contract) == [])
+
+
 @pytest.mark.parametrize(
     ("fields", "key", "complaint"),
     [
